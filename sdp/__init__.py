@@ -1,0 +1,1 @@
+"""Gaussian expectations, and certified MAXCUT on graphs with millions of edges."""

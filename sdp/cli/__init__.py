@@ -1,0 +1,1 @@
+"""The `sdp` command: one file a command."""

@@ -1,0 +1,1 @@
+"""MAXCUT: graphs, the relaxation and its certified bound, rounding and polish."""
