@@ -1,1 +1,54 @@
-"""Gaussian expectations, and certified MAXCUT on graphs with millions of edges."""
+"""Gaussian expectations, their optimisation, and certified MAXCUT on graphs with millions of edges.
+
+The public names are loaded when first used, so that `import sdp` and `sdp --help` need not wait for torch
+and numba.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdp.maxcut.graph import Graph as Graph
+    from sdp.maxcut.solve import MaxCutResult as MaxCutResult
+    from sdp.maxcut.solve import maxcut as maxcut
+
+__version__ = "0.1.0"
+__all__ = ["Graph", "MaxCutResult", "__version__", "maxcut"]
+
+_HOME = {  # public name -> module that defines it
+    "Graph": "sdp.maxcut.graph",
+    "MaxCutResult": "sdp.maxcut.solve",
+    "maxcut": "sdp.maxcut.solve",
+}
+
+
+class _Package(ModuleType):
+    """This package, whose public names win over subpackages of the same name.
+
+    When a subpackage is first imported, Python binds it as an attribute of its parent. Without this class
+    `from sdp.maxcut import graph` would thereby replace the function `sdp.maxcut` by the package.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOME and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package
