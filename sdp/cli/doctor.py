@@ -1,0 +1,214 @@
+"""`sdp doctor`: what is installed, which engine runs where, and whether tiny solves come out right.
+
+The first solve compiles the CPU kernels; numba keeps the machine code on disk, so later runs start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import sdp
+from sdp.cli import _errors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sdp.maxcut.graph import Graph
+    from sdp.maxcut.solve import Progress
+
+REQUIRED = ("numpy", "scipy", "numba", "torch", "matplotlib", "rich", "typer")
+OPTIONAL = {  # package -> what is not to be had without it, and how to get it
+    "triton": ("no GPU engine", "nothing to do on a machine without a GPU; otherwise pip install triton"),
+    "networkx": ("no graphs from networkx", "pip install 'sdp-kernels[graphs]'"),
+    "igraph": ("no graphs from igraph", "pip install 'sdp-kernels[graphs]'"),
+}
+DEVICES = ("cpu", "cuda")
+
+# Far more than compiling takes, so that a slow machine is not called a wrong one.
+SOLVE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        name: what was looked at.
+        found: what was seen, in words.
+        state: "right", "missing" (something optional, or a device that is not there) or "wrong".
+        advice: what to do about it; empty when nothing need be done.
+    """
+
+    name: str
+    found: str
+    state: str = "right"
+    advice: str = ""
+
+
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the findings as JSON and nothing else.")
+    ] = False,
+) -> int:
+    """Say what is installed, which engine runs where, and whether tiny solves are right.
+
+    The first run also compiles the CPU kernels, and later runs find them on disk.
+    """
+    findings = []
+    for finding in _examine():
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    is_right = all(finding.state != "wrong" for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": is_right, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        print("all is well." if is_right else "something is wrong: see the lines that begin with x.")
+    return _errors.SOLVED if is_right else _errors.FAILED
+
+
+def _print(finding: Finding) -> None:
+    mark = {"right": " ", "missing": "-", "wrong": "x"}[finding.state]
+    print(f"{mark} {finding.name:<18} {finding.found}", flush=True)
+    if finding.advice:
+        print(f"{'':<20} -> {finding.advice}", flush=True)
+
+
+def _examine() -> Iterator[Finding]:
+    yield Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield Finding("sdp-kernels", sdp.__version__)
+    complete = True
+    for name in REQUIRED:
+        finding = _required(name)
+        complete = complete and finding.state == "right"
+        yield finding
+    if not complete:
+        return  # nothing below can be loaded
+    yield Finding("processors", f"{_n_processors()} for this process, {os.cpu_count()} in the machine")
+    for device in DEVICES:
+        yield _engine(device)
+    for name in OPTIONAL:
+        yield _optional(name)
+    yield from _solves()
+    yield _threading_layer()
+
+
+def _required(name: str) -> Finding:
+    advice = f"pip install {name}"
+    try:
+        importlib.import_module(name)
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "of unknown version")
+    except ImportError as error:
+        return Finding(name, f"cannot be loaded: {error}", "wrong", advice)
+
+
+def _optional(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        lost, advice = OPTIONAL[name]
+        return Finding(name, f"not installed: {lost}", "missing", advice)
+
+
+def _engine(device: str) -> Finding:
+    from sdp_kernels.engines import engine_for
+
+    try:
+        return Finding(f"device {device}", f"the {engine_for(device)} engine")
+    except ValueError as error:
+        state = "wrong" if device == "cpu" else "missing"
+        advice = "unset SDP_ENGINE" if "SDP_ENGINE" in os.environ else "use --device cpu, or leave it at auto"
+        return Finding(f"device {device}", str(error), state, advice)
+
+
+def _n_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threading_layer() -> Finding:
+    """Which of its thread pools numba took; it only knows once a parallel kernel has run."""
+    import numba
+    from numba.np.ufunc.parallel import threading_layer
+
+    try:
+        return Finding("numba threads", f"{numba.get_num_threads()}, layer {threading_layer()}")
+    except ValueError:
+        return Finding("numba threads", f"{numba.get_num_threads()}, no parallel kernel has run")
+
+
+def _solves() -> Iterator[Finding]:
+    """Graphs whose largest cut is known, solved twice: the first time includes compiling."""
+    first = time.perf_counter()
+    findings = [_solve(name, graph, largest) for name, graph, largest in _known_graphs()]
+    second = time.perf_counter()
+    for name, graph, largest in _known_graphs():
+        _solve(name, graph, largest)
+    third = time.perf_counter()
+    yield from findings
+    compiling = max(0.0, (second - first) - (third - second))
+    yield Finding(
+        "kernels", f"{compiling:.1f} s to compile or load, then {third - second:.2f} s to solve these"
+    )
+
+
+def _solve(name: str, graph: Graph, largest: float) -> Finding:
+    from sdp.maxcut.solve import maxcut
+
+    def is_done(progress: Progress) -> bool:
+        return progress.cut_value >= largest and math.isfinite(progress.upper_bound)
+
+    try:
+        result = maxcut(graph, time_limit=SOLVE_SECONDS, seed=0, callback=is_done)
+    except Exception as error:  # whatever it is, the doctor reports it and goes on
+        return Finding(name, f"failed: {type(error).__name__}: {error}", "wrong", "please report this")
+    found = f"cut {result.cut_value:g} of {largest:g}, bound {result.upper_bound:g} ({result.bound_kind})"
+    is_right = (
+        result.cut_value == largest
+        and graph.cut_value(result.partition) == largest
+        and result.upper_bound >= largest
+        and math.isfinite(result.upper_bound)
+    )
+    return Finding(name, found) if is_right else Finding(name, found, "wrong", "please report this")
+
+
+def _known_graphs() -> Iterator[tuple[str, Graph, float]]:
+    """Small graphs with their largest cuts: two from the books, one signed and found by trying all cuts."""
+    import numpy as np
+
+    from sdp.maxcut.graph import Graph
+
+    ring = np.arange(5)
+    after = (ring + 1) % 5
+    yield "5-cycle", Graph.from_edges(ring, after), 4.0
+    outer, spokes, star = (ring, after), (ring, ring + 5), (ring + 5, (ring + 2) % 5 + 5)
+    tails, heads = np.hstack([outer, spokes, star])
+    yield "Petersen graph", Graph.from_edges(tails, heads), 12.0
+    tails, heads = np.triu_indices(12, k=1)
+    weights = np.random.default_rng(0).integers(-3, 4, tails.size).astype(np.float64)
+    yield "signed K12", Graph.from_edges(tails, heads, weights), _largest_cut(tails, heads, weights, 12)
+
+
+def _largest_cut(
+    tails: NDArray[np.int64], heads: NDArray[np.int64], weights: NDArray[np.float64], n: int
+) -> float:
+    """The largest cut by trying all 2^(n - 1) partitions, in the edge list's own terms."""
+    import numpy as np
+
+    sides = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
+    return float(((sides[:, tails] != sides[:, heads]) @ weights).max())
