@@ -26,7 +26,8 @@ def progress_line(time_limit: float, *, quiet: bool) -> Iterator[Callable[[Progr
         return
 
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Display
 
     columns = (
         TextColumn("{task.description:<10}"),
@@ -34,7 +35,7 @@ def progress_line(time_limit: float, *, quiet: bool) -> Iterator[Callable[[Progr
         TimeElapsedColumn(),
         TextColumn("cut {task.fields[cut]}  bound {task.fields[bound]}  gap {task.fields[gap]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with Display(*columns, console=Console(stderr=True), transient=True) as display:
         task = display.add_task("reading", total=time_limit, cut="-", bound="-", gap="-")
 
         def show(progress: Progress) -> bool:

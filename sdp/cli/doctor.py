@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -143,11 +143,9 @@ def _n_processors() -> int:
 
 def _threading_layer() -> Finding:
     """Which of its thread pools numba took; it only knows once a parallel kernel has run."""
-    import numba
-    from numba.np.ufunc.parallel import threading_layer
-
+    numba: Any = importlib.import_module("numba")
     try:
-        return Finding("numba threads", f"{numba.get_num_threads()}, layer {threading_layer()}")
+        return Finding("numba threads", f"{numba.get_num_threads()}, layer {numba.threading_layer()}")
     except ValueError:
         return Finding("numba threads", f"{numba.get_num_threads()}, no parallel kernel has run")
 

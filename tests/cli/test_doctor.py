@@ -1,0 +1,52 @@
+"""`sdp doctor`: its findings, and its exit code when something essential is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_all_is_well(run_sdp: Run) -> None:
+    done = run_sdp("doctor", "--json", timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    findings = {finding["name"]: finding for finding in report["findings"]}
+    assert report["ok"]
+    assert {"python", "sdp-kernels", "numpy", "numba", "torch", "triton", "networkx", "igraph"} <= set(
+        findings
+    )
+    assert findings["device cpu"]["found"] == "the cpu engine"
+    for name in ("5-cycle", "Petersen graph", "signed K12"):
+        assert findings[name]["state"] == "right"
+    for finding in findings.values():
+        assert bool(finding["advice"]) == (finding["state"] != "right")
+
+
+def test_a_missing_package_is_named() -> None:
+    code = (
+        "import sys; sys.modules['scipy'] = None\nfrom sdp.cli.main import main; sys.exit(main(['doctor']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "x scipy" in done.stdout
+    assert "pip install scipy" in done.stdout
+
+
+def test_a_wrong_solve_is_seen() -> None:
+    """A solver that claims too low a bound must fail the doctor."""
+    code = (
+        "import dataclasses, sys\n"
+        "from sdp.maxcut import solve\n"
+        "right = solve.maxcut\n"
+        "def wrong(*args, **kwargs):\n"
+        "    return dataclasses.replace(right(*args, **kwargs), upper_bound=3.0)\n"
+        "solve.maxcut = wrong\n"
+        "from sdp.cli.main import main; sys.exit(main(['doctor']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "x 5-cycle" in done.stdout

@@ -1,0 +1,145 @@
+"""The names and parameters that users may rely on: a change here is a change of the public API."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import sdp
+import sdp_kernels
+
+PUBLIC = ["Graph", "MaxCutResult", "__version__", "maxcut"]
+
+MAXCUT_PARAMETERS = [
+    "graph",
+    "time_limit",
+    "target_gap",
+    "target_cut",
+    "seed",
+    "threads",
+    "method",
+    "warm_start",
+    "callback",
+    "checkpoint",
+    "delta",
+    "max_rounds",
+]
+RESULT_FIELDS = [
+    "cut_value",
+    "partition",
+    "upper_bound",
+    "gap",
+    "bound_kind",
+    "delta",
+    "relaxation_value",
+    "status",
+    "history",
+    "timings",
+    "seed",
+    "method",
+    "threads",
+    "graph_name",
+    "n_vertices",
+    "n_edges",
+    "notes",
+]
+GRAPH_METHODS = {
+    "from_file": ["path", "format"],
+    "from_edges": ["u", "v", "w", "n_vertices"],
+    "cut_value": ["partition"],
+    "fingerprint": [],
+    "to_scipy": [],
+}
+GRAPH_CONSTRUCTORS = {"from_scipy", "from_networkx", "from_igraph", "from_torch"}
+GRAPH_ATTRIBUTES = {
+    "indptr",
+    "indices",
+    "weights",
+    "exact_weights",
+    "labels",
+    "name",
+    "notes",
+    "n_vertices",
+    "n_edges",
+    "total_weight",
+    "absolute_weight",
+    "weights64",
+    "is_integer",
+}
+
+
+def parameters(function: object) -> list[str]:
+    assert callable(function)
+    return list(inspect.signature(function).parameters)
+
+
+def test_public_names_of_sdp() -> None:
+    assert sorted(sdp.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert name in dir(sdp)
+        assert getattr(sdp, name) is not None
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'mincut'"):
+        sdp.mincut  # noqa: B018
+
+
+def test_parameters_of_maxcut() -> None:
+    assert parameters(sdp.maxcut) == MAXCUT_PARAMETERS
+    keywords = list(inspect.signature(sdp.maxcut).parameters.values())[1:]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in keywords)
+
+
+def test_fields_of_the_result() -> None:
+    assert list(sdp.MaxCutResult.__dataclass_fields__) == RESULT_FIELDS
+    assert callable(sdp.MaxCutResult.to_dict)
+
+
+def test_members_of_graph() -> None:
+    graph = sdp.Graph.from_edges([0, 1, 2], [1, 2, 0])
+    for name, expected in GRAPH_METHODS.items():
+        assert parameters(getattr(graph, name)) == expected
+    for name in GRAPH_CONSTRUCTORS:
+        assert callable(getattr(sdp.Graph, name))
+    assert set(dir(graph)) >= GRAPH_ATTRIBUTES
+
+
+def test_operations_of_the_kernels() -> None:
+    """`__all__` lists the families of operations, and each has a public file and a CPU twin."""
+    families = set(sdp_kernels.__all__)
+    assert {"anneal", "graph", "probit_cut"} <= families
+    public = {module.name for module in pkgutil.iter_modules(sdp_kernels.__path__)}
+    for family in families:
+        assert family in public
+        assert inspect.getdoc(importlib.import_module(f"sdp_kernels.{family}"))
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param("import sdp", id="the package"),
+        pytest.param("import sdp.maxcut.graph", id="a module of the subpackage"),
+        pytest.param("from sdp.maxcut import graph\ngraph.Graph", id="module from the subpackage"),
+        pytest.param("from sdp.maxcut.graph import Graph", id="name from a module"),
+        pytest.param("import sdp\nsdp.maxcut\nfrom sdp.maxcut import io\nio.read_graph", id="afterwards"),
+        pytest.param("from sdp import maxcut\nassert inspect.isfunction(maxcut)", id="from the package"),
+        pytest.param("from sdp import *\nassert inspect.isfunction(maxcut)", id="star"),
+    ],
+)
+def test_maxcut_stays_the_function(statements: str) -> None:
+    """Importing the subpackage sdp/maxcut, in whatever way and order, does not replace sdp.maxcut."""
+    code = f"import inspect\n{statements}\nimport sdp\nassert inspect.isfunction(sdp.maxcut), sdp.maxcut"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = "import sdp, sys; print([name for name in ('torch', 'numba', 'scipy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
