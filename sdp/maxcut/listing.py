@@ -19,6 +19,7 @@ MAX_VERTICES = 2**31 - 1  # vertices are int32
 MAX_EDGES = 2**31 - 1  # entries of a listing are numbered by int32
 MAX_ISOLATED = 2**24  # vertices that nothing in the listing can reach; 8 bytes each, 134 MB in all
 MAX_WEIGHT = 1e37  # sums over the rows of float32 copies stay far from 3.4e38
+ABSENT = "absent"  # what an error says of an entry that is not there
 
 Reading = Literal["edges", "edges or both directions", "matrix", "both directions"]
 
@@ -64,13 +65,13 @@ class AsymmetricError(ValueError):
 
     def __init__(self, row: int, col: int, weight: float | None, mirror: float | None) -> None:
         def value(w: float | None) -> str:
-            return "absent" if w is None else f"{w:g}" if float(f"{w:g}") == w else repr(w)
+            return ABSENT if w is None else f"{w:g}" if float(f"{w:g}") == w else repr(w)
 
         self.row, self.col = row, col
-        self.weights = value(weight), value(mirror)
+        self.weight, self.mirror = value(weight), value(mirror)
         super().__init__(
-            f"the matrix must be symmetric or a triangle; entry ({row}, {col}) is {self.weights[0]} "
-            f"but entry ({col}, {row}) is {self.weights[1]}."
+            f"the matrix must be symmetric or a triangle; entry ({row}, {col}) is {self.weight} "
+            f"but entry ({col}, {row}) is {self.mirror}."
         )
 
 
