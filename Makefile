@@ -39,10 +39,9 @@ check: $(STAMP) ## lint, formatting, types, and who may import whom
 
 bench: $(STAMP) ## list the benchmarks; NAME=cuts_at_equal_time ARGS='--data DIR' runs one
 ifdef NAME
-	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 else
-	@for file in benchmarks/*.py; do \
-	  test -f "$$file" || continue; \
+	@for file in benchmarks/[a-z]*.py; do \
 	  printf '  %-32s %s\n' "$$(basename "$$file" .py)" "$$(sed -n '1s/^"""\([^"]*\).*/\1/p' "$$file")"; \
 	done
 endif

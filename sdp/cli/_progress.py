@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from sdp.maxcut.words import UNKNOWN, bound_in_words, cut_in_words, share_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,37 +37,17 @@ def progress_line(time_limit: float, *, quiet: bool) -> Iterator[Callable[[Progr
         TextColumn("cut {task.fields[cut]}  bound {task.fields[bound]}  gap {task.fields[gap]}"),
     )
     with Display(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task("reading", total=time_limit, cut="-", bound="-", gap="-")
+        task = display.add_task("reading", total=time_limit, cut=UNKNOWN, bound=UNKNOWN, gap=UNKNOWN)
 
         def show(progress: Progress) -> bool:
             display.update(
                 task,
                 description=progress.stage,
                 completed=min(progress.elapsed, time_limit),
-                cut=number(progress.cut_value),
-                bound=number(progress.upper_bound),
-                gap=percent(progress.gap),
+                cut=cut_in_words(progress.cut_value),
+                bound=bound_in_words(progress.upper_bound),
+                gap=share_in_words(progress.gap),
             )
             return False
 
         yield show
-
-
-def number(value: float) -> str:
-    """A value with as many digits as it needs; "-" for what is not known yet.
-
-    >>> number(1449544.0), number(0.123456789), number(math.inf)
-    ('1,449,544', '0.123457', '-')
-    """
-    if not math.isfinite(value):
-        return "-"
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.6g}"
-
-
-def percent(share: float) -> str:
-    """A share in percent with three significant digits.
-
-    >>> percent(0.0345678), percent(0.0), percent(math.inf)
-    ('3.46%', '0%', '-')
-    """
-    return f"{100 * share:.3g}%" if math.isfinite(share) else "-"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,14 @@ import typer
 
 from sdp.cli import _errors
 from sdp.cli._device import Device, check_device
-from sdp.cli._progress import number, percent, progress_line
+from sdp.cli._progress import progress_line
+from sdp.maxcut.words import bound_in_words, cut_in_words, share_in_words
 
 if TYPE_CHECKING:
     from sdp.maxcut.graph import Graph
     from sdp.maxcut.solve import MaxCutResult
+
+UNFOLDED = 10_000  # characters a line
 
 
 def maxcut(
@@ -83,11 +87,13 @@ def maxcut(
 
     with _errors.bad_input(), progress_line(time_limit, quiet=quiet) as callback:
         from sdp.maxcut import io
-        from sdp.maxcut import solve as solver
 
         problem = io.read_graph(graph, format=graph_format)
         start = None if warm_start is None else io.load_partition(warm_start, problem.n_vertices)
-        result = solver.maxcut(
+
+        from sdp.maxcut import solve  # brings torch, for which a bad file should not wait
+
+        result = solve.maxcut(
             problem,
             time_limit=time_limit,
             target_gap=target_gap,
@@ -153,12 +159,12 @@ def _summarise(result: MaxCutResult, files: dict[str, Path | None]) -> None:
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     name = f"{result.graph_name}, " if result.graph_name else ""
     table.add_row("graph", f"{name}{result.n_vertices:,} vertices, {result.n_edges:,} edges")
-    table.add_row("cut", number(result.cut_value))
+    table.add_row("cut", cut_in_words(result.cut_value))
     table.add_row("upper bound", _bound_in_words(result))
-    table.add_row("gap", percent(result.gap))
+    table.add_row("gap", share_in_words(result.gap))
     table.add_row("status", result.status)
     table.add_row("seconds", ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.timings.items()))
     for note in result.notes:
@@ -166,11 +172,13 @@ def _summarise(result: MaxCutResult, files: dict[str, Path | None]) -> None:
     for kind, path in files.items():
         if path is not None:
             table.add_row(kind, str(path))
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    # In a file or a pipe nothing is folded: whoever reads it wants a path on one line.
+    width = None if sys.stdout.isatty() else UNFOLDED
+    Console(width=width, highlight=False, markup=False).print(table)
 
 
 def _bound_in_words(result: MaxCutResult) -> str:
     if result.bound_kind == "none":
         return "none was certified"
     odds = "certain" if result.delta == 0 else f"wrong with probability at most {result.delta:g}"
-    return f"{number(result.upper_bound)} ({result.bound_kind}; {odds})"
+    return f"{bound_in_words(result.upper_bound)} ({result.bound_kind}; {odds})"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp.maxcut.io import atomic_write
+from sdp.maxcut.words import bound_in_words, cut_in_words, share_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,16 +182,19 @@ def _annotate_gap(axes: Axes, result: MaxCutResult, end: float) -> None:
         axes.set_title("no bound was certified", fontsize=9, color="0.35")
         return
     axes.set_title(
-        f"cut {cut:,.10g}, bound {bound:,.10g} ({result.bound_kind}): gap {100 * result.gap:.3g}%",
+        f"cut {cut_in_words(cut)}, bound {bound_in_words(bound)} ({result.bound_kind}): "
+        f"gap {share_in_words(result.gap)}",
         fontsize=9,
         color="0.35",
     )
     if bound > cut:
         arrow = {"arrowstyle": "<->", "color": "0.3", "lw": 1.0}
         axes.annotate("", (end, cut), (end, bound), arrowprops=arrow)
-        axes.text(end, (cut + bound) / 2, f" {100 * result.gap:.2g}%", va="center", fontsize=9, color="0.2")
+        axes.text(
+            end, (cut + bound) / 2, f" {share_in_words(result.gap)}", va="center", fontsize=9, color="0.2"
+        )
         axes.annotate(
-            f" {100 * result.gap:.2g}%",
+            f" {share_in_words(result.gap)}",
             (end, (cut + bound) / 2),
             ha="left",
             va="center",

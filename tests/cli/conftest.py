@@ -80,7 +80,9 @@ class Session:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.communicate()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self._reader.join(timeout=5)
         os.close(self._ours)
 
