@@ -30,6 +30,7 @@ BOUND_COLOUR = "#D55E00"
 SIDE_COLOURS = (CUT_COLOUR, "#F0E442")
 
 MIN_GRID_SIDE = 4  # below that a grid is a band, and a picture of it shows nothing
+MAX_GRID_DEGREE = 8
 MAX_GRID_DIFFERENCES = 12  # a wrapped 8-neighbour grid has at most 10 distinct differences
 MIN_GRID_SHARE = 0.9  # edges of a grid that must be there: those of weight zero may have been dropped
 LOG_TIME_FROM = 20.0  # last over first time from which a linear axis would squeeze the early steps
@@ -90,7 +91,7 @@ def grid_shape(graph: Graph) -> tuple[int, int] | None:
     Complexity: O(m) for each of at most `MAX_GRID_DIFFERENCES` candidates for the number of columns.
     """
     n = graph.n_vertices
-    if n < MIN_GRID_SIDE**2 or graph.n_edges < n:
+    if n < MIN_GRID_SIDE**2 or graph.n_edges < n or np.diff(graph.indptr).max() > MAX_GRID_DEGREE:
         return None
     tails = np.repeat(np.arange(n, dtype=np.int64), np.diff(graph.indptr))
     upper = graph.indices > tails
