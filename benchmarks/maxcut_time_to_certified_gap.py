@@ -1,0 +1,244 @@
+"""How long does the relaxation take to a certified relative gap, against torch on the same start?
+
+The gap is (certified bound - value of V) / sum |w|. The torch methods of ``baselines/torch_relaxation.py``
+run on the same graph, rank, start and threads; every V that may qualify is certified by our own certificate
+*outside their clock*, so they pay nothing for their bounds. Ours is timed twice: to the same V with the bound
+outside the clock, as theirs (`like for like`), and whole, its vertex order and its own certificates included.
+
+    python -m benchmarks.maxcut_time_to_certified_gap --data DIR --repeats 5
+
+A baseline's time is that of the first checkpoint that passes; checkpoints are `CHECKPOINT_RATIO` apart, and
+none is certified while its value alone shows that it cannot pass. Repeats are interleaved in one process.
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+
+from benchmarks import _families, _machine, _ours
+from benchmarks._graphs import find_graphs
+from benchmarks._records import RESULTS_FOLDER, Record, Results, Spread, latest, load, markdown_table, spread
+from benchmarks.baselines import torch_relaxation
+from sdp.maxcut.graph import Graph
+
+QUESTION = "maxcut_time_to_certified_gap"
+KEY = ("graph", "method", "target_gap", "rank", "threads", "repeat")
+OURS_WHOLE = "sdp, own bound in its time"
+OURS_LIKE = "sdp, bound outside its time"
+TUNED = ", tuned"
+CHECKPOINT_RATIO = 1.1
+FIRST_CHECKPOINT = 0.01  # seconds
+
+Bound = Callable[[npt.NDArray[np.float32]], float]
+
+
+@dataclass
+class GapWatch:
+    """Watches a method's V on a clock that stands still while bounds are certified.
+
+    Attributes:
+        bound: certified upper bound from V, in vertex order.
+        scale: sum |w|, which gaps are relative to.
+        target_gap: the gap that ends the run.
+        time_limit: seconds of the method's own time.
+        least_value: V cannot pass below this value, because the SDP optimum is at least that plus the gap.
+    """
+
+    bound: Bound
+    scale: float
+    target_gap: float
+    time_limit: float
+    least_value: float
+    iterations: int = 0
+    best_bound: float = float("inf")
+    seconds_to_gap: float | None = None
+    curve: list[tuple[float, float, float | None]] = field(default_factory=list)
+    passing_value: float | None = None
+    _began: float = 0.0
+    _stood_still: float = 0.0
+    _next: float = FIRST_CHECKPOINT
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def __call__(self, v: torch.Tensor, value: float) -> bool:
+        """Look at V with its value; True when the gap is reached or the time is up."""
+        arrived = time.perf_counter()
+        elapsed = arrived - self._began - self._stood_still
+        self.iterations += 1
+        if elapsed >= self._next or elapsed > self.time_limit:
+            self._next = elapsed * CHECKPOINT_RATIO
+            gap = None
+            if value >= self.least_value:
+                self.best_bound = min(self.best_bound, self.bound(v.numpy()))
+                gap = (self.best_bound - value) / self.scale
+            self.curve.append((elapsed, value, gap))
+            if gap is not None and gap <= self.target_gap:
+                self.seconds_to_gap = elapsed
+                self.passing_value = value
+        self._stood_still += time.perf_counter() - arrived
+        return self.seconds_to_gap is not None or elapsed > self.time_limit
+
+
+def measure(
+    name: str,
+    graph: Graph,
+    results: Results,
+    limits: Record,
+    repeats: int,
+    methods: list[str],
+    time_limit: float,
+) -> None:
+    """All missing repeats of all methods on one graph, interleaved."""
+    target, rank, threads = limits["target_gap"], limits["rank"], limits["threads"]
+    torch.set_num_threads(threads)
+    relaxation = torch_relaxation.Relaxation.of(graph)
+    scale = graph.absolute_weight
+    ours = _ours.Relaxer(graph, rank, threads)
+    typer.echo(f"{name}: {graph.n_vertices} vertices, {graph.n_edges} edges", err=True)
+    # The best value that we know is a lower bound on the optimum, hence on every certified bound.
+    best_value = ours.best_value(time_limit)
+    hopeless: set[str] = set()
+    passed_at: dict[str, float] = {}
+    for repeat in range(repeats):
+        start = torch_relaxation.start(graph.n_vertices, rank, seed=repeat)
+        for method in methods:
+            key = {"graph": name, "method": method, "repeat": repeat} | limits
+            if results.has(key) or method in hopeless:
+                continue
+            facts = {"n_vertices": graph.n_vertices, "n_edges": graph.n_edges, "commit": _machine.commit()}
+            record = key | facts | {"load_average": _machine.load_average()}
+            if method == OURS_WHOLE:
+                record |= ours.to_certified_gap(target, time_limit, seed=repeat)
+            else:
+                least = passed_at.get(method, best_value - target * scale)
+                watch = GapWatch(ours.bound, scale, target, time_limit, least)
+                watch.start()
+                if method == OURS_LIKE:
+                    ours.watched(start, watch)
+                else:
+                    torch_relaxation.METHODS[method](relaxation, start, watch)
+                if watch.passing_value is not None:
+                    # Later repeats need not be certified on the way there.
+                    passed_at[method] = watch.passing_value - 1e-2 * target * scale
+                record |= {
+                    "seconds": watch.seconds_to_gap,
+                    "iterations": watch.iterations,
+                    "curve": watch.curve,
+                }
+            if record["seconds"] is None:
+                hopeless.add(method)  # it would only fail again, slowly
+            results.add(record)
+            took = "not reached" if record["seconds"] is None else f"{record['seconds']:.3f} s"
+            typer.echo(f"  {method}, repeat {repeat}: {took}", err=True)
+
+
+def table(records: list[Record]) -> str:
+    """Median seconds to the gap with their range, and how many times faster ours is, as Markdown."""
+    groups: dict[tuple[Any, ...], dict[str, dict[int, float | None]]] = {}
+    for record in records:
+        group = (record["target_gap"], record["graph"], record["n_edges"], record["rank"], record["threads"])
+        by_repeat = groups.setdefault(group, {}).setdefault(record["method"], {})
+        by_repeat[record["repeat"]] = record["seconds"]
+    methods = [OURS_WHOLE, OURS_LIKE, *torch_relaxation.METHODS]
+    methods = [name for name in methods if any(name in runs for runs in groups.values())]
+    header = [
+        "graph (edges)",
+        "gap",
+        *methods,
+        "whole / best plain",
+        "like / best plain",
+        "whole / best tuned",
+        "like / best tuned",
+    ]
+    rows = []
+    for (target, graph, n_edges, _, _), runs in groups.items():
+        cells: list[object] = [_seconds_text(runs.get(name)) for name in methods]
+        plain = [name for name in torch_relaxation.METHODS if not name.endswith(TUNED)]
+        tuned = list(torch_relaxation.METHODS)
+        for rivals in (plain, tuned):
+            for own in (OURS_WHOLE, OURS_LIKE):
+                ratio = speed_up(runs, own, rivals)
+                cells.append(None if ratio is None else ratio.text())
+        rows.append([f"{graph} ({n_edges})", f"{target:g}", *cells])
+    return markdown_table(header, rows)
+
+
+def speed_up(runs: dict[str, dict[int, float | None]], own: str, rivals: list[str]) -> Spread | None:
+    """How many times faster `own` is than the rival with the best median, over paired repeats."""
+    medians = {}
+    for name in rivals:
+        seconds = [taken for taken in runs.get(name, {}).values() if taken is not None]
+        if seconds:
+            medians[name] = spread(seconds).median
+    if own not in runs or not medians:
+        return None
+    best = runs[min(medians, key=lambda name: medians[name])]
+    pairs = [(best.get(repeat), taken) for repeat, taken in runs[own].items()]
+    ratios = [theirs / taken for theirs, taken in pairs if theirs is not None and taken is not None]
+    return spread(ratios) if ratios else None
+
+
+def _seconds_text(by_repeat: dict[int, float | None] | None) -> str | None:
+    if by_repeat is None:
+        return None
+    seconds = [taken for taken in by_repeat.values() if taken is not None]
+    return f"{spread(seconds).text()} s" if seconds else "not reached"
+
+
+def run(
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of graph files; may be given often.")
+    ] = None,
+    graphs: Annotated[str, typer.Option(help="Only these files or families, separated by commas.")] = "",
+    edges: Annotated[int, typer.Option(help="Edges of the seeded families.")] = 1_000_000,
+    smallest: Annotated[int, typer.Option(help="Leave out files with fewer edges.")] = 300_000,
+    methods: Annotated[
+        str, typer.Option(help="Only these, separated by semicolons; or plain, or all.")
+    ] = "all",
+    target_gap: Annotated[float, typer.Option(help="Certified relative gap to reach.")] = 1e-3,
+    rank: Annotated[int, typer.Option(help="Columns of V.")] = 16,
+    time_limit: Annotated[float, typer.Option(help="Seconds a run may take.")] = 60.0,
+    threads: Annotated[int, typer.Option(help="Threads of every method.")] = 2,
+    repeats: Annotated[int, typer.Option(help="Interleaved repeats.")] = 5,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS_FOLDER,
+) -> None:
+    """Measure what is missing, then print the table."""
+    warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
+    results = Results(QUESTION, KEY, out)
+    wanted = [name for name in graphs.split(",") if name]
+    chosen = [OURS_WHOLE, OURS_LIKE, *torch_relaxation.METHODS]
+    if methods == "plain":
+        chosen = [name for name in chosen if not name.endswith(TUNED)]
+    elif methods != "all":
+        chosen = [name.strip() for name in methods.split(";")]
+    limits = {"target_gap": target_gap, "rank": rank, "threads": threads}
+    for family in _families.FAMILIES:
+        if not wanted or family in wanted:
+            graph = _families.make(family, edges, seed=0)
+            measure(family, graph, results, limits, repeats, chosen, time_limit)
+    files = [name for name in wanted if name not in _families.FAMILIES]
+    for name, path in find_graphs(data or [], files).items() if files or not wanted else ():
+        graph = Graph.from_file(path)
+        if graph.n_edges >= smallest or name in wanted:
+            measure(name, graph, results, limits, repeats, chosen, time_limit)
+    typer.echo(table(results.records()))
+
+
+def main_table() -> str:
+    """The table of the results measured last."""
+    path = latest(QUESTION)
+    return table(load(path)) if path else "Not measured yet."
+
+
+if __name__ == "__main__":
+    typer.run(run)
