@@ -36,7 +36,9 @@ def _is_blank(byte: int, delimiter: int) -> bool:
     """Whether this byte separates nothing: a space, a return, or a tab that is not the delimiter."""
     if byte == _TAB:
         return delimiter != _TAB
-    return byte == _SPACE or byte == _RETURN
+    if byte == _RETURN:
+        return True
+    return byte == _SPACE
 
 
 @numba.njit(cache=True, nogil=True)

@@ -23,11 +23,12 @@ from sdp.maxcut.listing import (
     check_size,
 )
 from sdp.maxcut.sniff import first_content
-from sdp.maxcut.textfile import GraphFormatError, TextFile, quoted, whole_number
+from sdp.maxcut.textfile import BLANKS, GraphFormatError, TextFile, quoted, whole_number
 
 _MAX_LABEL = 2**63 - 1  # labels are int64
 _DENSE_IDS = 16  # ids up to so many times the edges are renumbered by a table, others by sorting
 _FINITE = f"weights are finite and within +-{MAX_WEIGHT:g}"
+_COMMENTS = (ord("#"), ord("%"))
 _BANNER = "%%MatrixMarket matrix coordinate real|integer|pattern general|symmetric"
 _NAMES_OF_WEIGHTS = {"weight", "w", "value", "cost", "capacity", "id"}
 _NAMES_OF_VERTICES = {"source", "target", "from", "to", "src", "dst", "tail", "head", "u", "v"}
@@ -84,20 +85,22 @@ class Parsed(NamedTuple):
 
 
 def read_rudy(text: TextFile) -> Parsed:
-    """rudy, the format of Gset: a line "n m", then m lines "u v [weight]", vertices from 1."""
+    """rudy, the format of Gset: a line "n m", then m lines "u v [weight]", vertices from 1.
+
+    Lines that start with # or % are comments, as in the edge lists.
+    """
     start, line, _ = first_content(text)
     n, m = _header(text, start, line, "n m", 2)
     _check_header(text, line, n, m)
-    edges = _read_edges(text, text.next_line(start), line, _Columns(1, n), m)
-    hint = "" if edges.n_columns == 3 else ' (is this a plain edge list? name its format, "snap")'
-    _check_count(text, edges, m, "edges", hint)
+    edges = _read_edges(text, text.next_line(start), line, _Columns(1, n, comments=_COMMENTS), m)
+    _check_count(text, edges, m, "edges")
     return Parsed(Listing(edges.u, edges.v, edges.w, n, "edges"))
 
 
 def read_snap(text: TextFile) -> Parsed:
     """SNAP edge list: lines "u v [weight]", any integers from 0 as vertices, # and % lines are comments."""
     start, line, _ = first_content(text)
-    columns = _Columns(0, _MAX_LABEL, comments=(ord("#"), ord("%")))
+    columns = _Columns(0, _MAX_LABEL, comments=_COMMENTS)
     return _labelled(text, _read_edges(text, start, line - 1, columns))
 
 
@@ -110,7 +113,7 @@ def read_csv(text: TextFile) -> Parsed:
         raise text.expected(
             line, "u,v[,weight]", text.quote(start), "columns are split by comma, semicolon or tab"
         )
-    columns = _Columns(0, _MAX_LABEL, delimiter=delimiter, comments=(ord("#"), _parse.NO_COMMENT))
+    columns = _Columns(0, _MAX_LABEL, delimiter=delimiter, comments=_COMMENTS)
     if content[:1].isalpha() or content[:1] in b"\"'_":
         columns = columns._replace(width=_named_columns(text, start, line, delimiter))
         start, line = text.next_line(start), line + 1
@@ -124,9 +127,9 @@ def read_mtx(text: TextFile) -> Parsed:
     """
     start = text.begin
     line = 1
-    while not text.data[start : text.next_line(start)].strip():
+    while not text.data[start : text.next_line(start)].strip(BLANKS):
         start, line = text.next_line(start), line + 1
-    banner = text.data[start : text.next_line(start)].decode("latin-1").lower().split()
+    banner = [token.decode("latin-1").lower() for token in text.tokens(start)]
     fields, symmetries = ("real", "integer", "pattern"), ("general", "symmetric")
     is_banner = banner[:3] == ["%%matrixmarket", "matrix", "coordinate"] and len(banner) == 5
     if not is_banner or banner[3] not in fields or banner[4] not in symmetries:
@@ -134,7 +137,7 @@ def read_mtx(text: TextFile) -> Parsed:
     field, symmetry = banner[3:]
     start, line = text.next_line(start), line + 1
     body = TextFile(text.name, text.data, start)
-    start, extra, _ = first_content(body)
+    start, extra, _ = first_content(body, b"%")
     line += extra - 1
     n, n_columns, nnz = _header(text, start, line, "rows columns entries", 3)
     if n != n_columns:
@@ -168,8 +171,8 @@ def read_metis(text: TextFile) -> Parsed:
 
     fmt is up to three digits: vertex sizes, vertex weights, edge weights. The first two are left out.
     """
-    start, line, _ = first_content(text)
-    tokens = text.data[start : text.next_line(start)].split()
+    start, line, _ = first_content(text, b"%")
+    tokens = text.tokens(start)
     code = tokens[2] if len(tokens) > 2 else b"0"
     is_code = len(code) <= 3 and not code.strip(b"01")
     if not 2 <= len(tokens) <= 4 or not is_code or not all(token.isdigit() for token in tokens):
@@ -230,7 +233,7 @@ READERS: dict[str, Callable[[TextFile], Parsed]] = {
 
 def _header(text: TextFile, start: int, line: int, pattern: str, count: int) -> list[int]:
     """The numbers of a header line."""
-    tokens = text.data[start : text.next_line(start)].split()
+    tokens = text.tokens(start)
     if len(tokens) != count or not all(token.isdigit() for token in tokens):
         raise text.expected(line, pattern, text.quote(start), "these are integers from 0")
     return [whole_number(token) for token in tokens]
@@ -244,13 +247,13 @@ def _check_header(text: TextFile, line: int, n_vertices: int, n_entries: int) ->
         raise text.error(line, str(error)) from None
 
 
-def _check_count(text: TextFile, edges: _Edges, promised: int, things: str, hint: str = "") -> None:
+def _check_count(text: TextFile, edges: _Edges, promised: int, things: str) -> None:
     """Refuses a file with more or fewer lines than its header says."""
     says = f"the number of {things} in the header is {promised}"
     if edges.surplus_line:
-        raise text.error(edges.surplus_line, f"{says}; this line is one more{hint}.")
+        raise text.error(edges.surplus_line, f"{says}; this line is one more.")
     if edges.u.size < promised:
-        raise text.error(text.last_line, f"{says}; the file ends after {edges.u.size}{hint}.")
+        raise text.error(text.last_line, f"{says}; the file ends after {edges.u.size}.")
 
 
 def _read_edges(text: TextFile, begin: int, line: int, columns: _Columns, limit: int = MAX_EDGES) -> _Edges:

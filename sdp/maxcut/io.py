@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdp.maxcut import _format
-from sdp.maxcut.formats import READERS
+from sdp.maxcut.formats import READERS, Parsed
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.listing import AsymmetricError, TooLargeError
 from sdp.maxcut.sniff import bare_name, choose_format
-from sdp.maxcut.textfile import GraphFormatError, quoted, read_text
+from sdp.maxcut.textfile import GraphFormatError, TextFile, quoted, read_text
 
 __all__ = [
     "GraphFormatError",
@@ -56,7 +56,7 @@ def read_graph(path: str | os.PathLike[str], format: str | None = None) -> Graph
     text = read_text(path)
     name = bare_name(text.name)[0]
     try:
-        parsed = READERS[format or choose_format(text)](text)
+        parsed = _parse(text, format)
         try:
             return Graph._from_listing(parsed.listing, name)
         except AsymmetricError as error:
@@ -65,6 +65,20 @@ def read_graph(path: str | os.PathLike[str], format: str | None = None) -> Graph
             raise GraphFormatError(f"{text.name}: {error}") from None
     except MemoryError:
         raise GraphFormatError(f"{text.name}: the graph needs more memory than there is.") from None
+
+
+def _parse(text: TextFile, format: str | None) -> Parsed:
+    """The listing in a text; where its format was only likely, an error says which was taken."""
+    if format is not None:
+        return READERS[format](text)
+    choice = choose_format(text)
+    try:
+        return READERS[choice.format](text)
+    except GraphFormatError as error:
+        if choice.is_sure:
+            raise
+        taken = f" (read as {choice.format}; if it is not, name its format)."
+        raise GraphFormatError(str(error).removesuffix(".") + taken) from None
 
 
 def write_graph(graph: Graph, path: str | os.PathLike[str]) -> None:

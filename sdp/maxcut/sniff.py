@@ -3,29 +3,36 @@
 The rules, in order; "numbers" are unsigned integers, and lines that are blank or start with # or % are
 passed over when lines and tokens are counted.
 
-1. A first line that starts with %%MatrixMarket: Matrix Market ("mtx").
+1. A first line that starts with %%MatrixMarket, or a comment that speaks of a coordinate matrix: Matrix
+   Market ("mtx").
 2. An ending (before .gz): .mtx, .mm, .rud, .rudy, .mc, .graph, .metis, .snap, .el, .edges or .edgelist
    names the format.
 3. A first line with a comma or a semicolon, or one that starts with a letter or a quote and has a tab, or
    an ending .csv or .tsv and a tab: "csv".
-4. A line that starts with # before the first edge: "snap".
+4. A line that starts with # before the first edge: "snap", unless rule 5 also finds rudy: then refused.
 5. A first line of two numbers a, b. It may be the n m of rudy or METIS, or an edge.
    rudy: b lines follow, all of two, or all of three columns. METIS: a lines follow (blank ones count), with
-   2b tokens. Both hold: refused, name the format. One holds: that one.
+   2b tokens. Both hold, or rudy after a comment: refused, name the format.
+   One holds: that one.
    Neither, and no line follows: rudy. Neither, and all lines have two columns: an edge list if some vertex
    is not from 1 to a. Else the file is read as rudy (METIS if a % line came first), whose reader says what is
    wrong: a rudy file that lost a line must not pass for an edge list of the same numbers.
    Neither, with three columns: rudy. With uneven columns: rudy (two and three columns) or METIS.
 6. A first line of three or four tokens. METIS: numbers n m fmt [ncon], with n lines and as many tokens as
-   they promise. If not, "snap" when all lines have three columns, else METIS.
+   they promise. If not, "snap" when all lines have three columns and, unless the third token is no fmt, some
+   vertex is not from 1 to n; else METIS.
+
+Where nothing fitted (the ends of rules 5 and 6), the sentence of the reader also says what format it took.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sdp.maxcut import _parse
-from sdp.maxcut.textfile import GraphFormatError, TextFile, whole_number
+from sdp.maxcut.textfile import BLANKS, GraphFormatError, TextFile, whole_number
 
 _FORMAT_OF_ENDING = {
     ".mtx": "mtx",
@@ -42,6 +49,7 @@ _FORMAT_OF_ENDING = {
     ".csv": "csv",
     ".tsv": "csv",
 }
+_LONGEST_BLANK = 1024  # bytes of blank lines that may stand before a banner
 _FIRST_LINE = "n m, u v, u v weight, or a CSV header"
 
 
@@ -60,95 +68,104 @@ def bare_name(name: str) -> tuple[str, str]:
     return (root, ending) if root and known else (stem, "")
 
 
-def first_content(text: TextFile) -> tuple[int, int, frozenset[int]]:
+def first_content(text: TextFile, comments: bytes = b"#%") -> tuple[int, int, frozenset[int]]:
     """The first line that is neither blank nor a comment: where it begins, its number, comment bytes seen."""
     start, line = text.begin, 1
     marks: set[int] = set()
     while start < len(text.data):
         end = text.next_line(start)
-        content = text.data[start:end].strip(b" \t\r\n")
-        if content and content[0] not in b"#%":
+        content = text.data[start:end].strip(BLANKS)
+        if content and content[0] not in comments:
             return start, line, frozenset(marks)
-        if content:
-            marks.add(content[0])
+        marks.update(content[:1])
         start, line = end, line + 1
-    raise text.error(text.last_line, "the file holds comments but no edge.")
+    raise text.error(text.last_line, "the file ends before its first edge.")
 
 
-def choose_format(text: TextFile) -> str:
-    """Name of the format of a file: "rudy", "mtx", "snap", "metis" or "csv".
+class Choice(NamedTuple):
+    """A format: "rudy", "mtx", "snap", "metis" or "csv"; whether the text fits it, or it is only likely."""
+
+    format: str
+    is_sure: bool = True
+
+
+def choose_format(text: TextFile) -> Choice:
+    """The format of a file.
 
     Raises:
         GraphFormatError: its first line opens no format, or two formats explain it.
 
     Complexity: one pass over the text where the first line does not settle it.
     """
-    if text.data[text.begin : text.begin + 32].lstrip().lower().startswith(b"%%matrixmarket"):
-        return "mtx"
+    opening = text.data[text.begin : text.next_line(text.begin + _LONGEST_BLANK)].strip(BLANKS).lower()
+    banner = opening.partition(b"\n")[0]
+    if banner.startswith(b"%") and (b"%matrixmarket" in banner or b"matrix coordinate" in banner):
+        return Choice("mtx")
     start, line, marks = first_content(text)
     end = text.next_line(start)
-    content = text.data[start:end].strip(b" \t\r\n")
+    content = text.data[start:end].strip(BLANKS)
     hint = _FORMAT_OF_ENDING.get(bare_name(text.name)[1])
     if hint is not None and hint != "csv":
-        return hint
+        return Choice(hint)
     has_letter = content[:1].isalpha() or content[:1] in b"\"'_"
     if b"," in content or b";" in content or (b"\t" in content and (has_letter or hint == "csv")):
-        return "csv"
-    if ord("#") in marks:
-        return "snap"
-    tokens = content.split()
+        return Choice("csv")
+    tokens = text.tokens(start)
     are_numbers = [token.isdigit() for token in tokens]
     if not 2 <= len(tokens) <= 4 or not all(are_numbers[:2]):
         raise text.expected(line, _FIRST_LINE, text.quote(start), "no format opens with this line")
     counts = _parse.survey(np.frombuffer(text.data, np.uint8), end)
+    if ord("#") in marks and len(tokens) > 2:
+        return Choice("snap")
     if len(tokens) == 2:
-        return _after_two_numbers(
-            text, line, [whole_number(token) for token in tokens], counts, ord("%") in marks
-        )
+        return _after_two_numbers(text, line, [whole_number(token) for token in tokens], counts, marks)
     return _after_more_tokens(text, line, tokens, counts)
 
 
 def _after_two_numbers(
-    text: TextFile, line: int, numbers: list[int], counts: tuple[int, ...], is_commented: bool
-) -> str:
+    text: TextFile, line: int, numbers: list[int], counts: tuple[int, ...], marks: frozenset[int]
+) -> Choice:
     """Rule 5."""
     a, b = numbers
     _, n_full, _, n_tokens, fewest, most, least, greatest = counts
     is_even = n_full == 0 or (fewest == most and most in (2, 3))
     has_rows = _has_rows(text, a, counts)
-    fits_metis = has_rows and n_tokens == 2 * b
-    fits_rudy = n_full == b and is_even and not is_commented
-    if fits_rudy and fits_metis and n_full:
-        raise _ambiguous(text, line, "rudy", "metis")
+    are_vertices = least >= 1 and greatest <= a
+    fits_metis = has_rows and n_tokens == 2 * b and ord("#") not in marks
+    fits_rudy = n_full == b and is_even and (are_vertices or not marks)
+    fits_metis &= not (fits_rudy and a > counts[0])  # a tree in rudy, not METIS with an unwritten last row
+    if fits_rudy and n_full and (fits_metis or marks):
+        raise _ambiguous(text, line, "rudy", "metis" if fits_metis else "snap")
+    if ord("#") in marks:
+        return Choice("snap")
     if fits_rudy or fits_metis:
-        return "rudy" if fits_rudy else "metis"
-    if n_full == 0:
-        return "rudy"
-    if is_even and most == 2:
-        if least >= 1 and greatest <= a:
-            return "metis" if is_commented else "rudy"
+        return Choice("rudy" if fits_rudy else "metis")
+    if is_even and most == 2 and not are_vertices:
         if has_rows:
             raise _ambiguous(text, line, "snap", "metis")
-        return "snap"
-    may_be_rudy = fewest >= 2 and most <= 3 and not is_commented
-    return "rudy" if may_be_rudy else "metis"
+        return Choice("snap")
+    may_be_rudy = n_full == 0 or (fewest >= 2 and most <= 3)
+    return Choice("rudy" if may_be_rudy and not marks else "metis", is_sure=False)
 
 
-def _after_more_tokens(text: TextFile, line: int, tokens: list[bytes], counts: tuple[int, ...]) -> str:
+def _after_more_tokens(text: TextFile, line: int, tokens: list[bytes], counts: tuple[int, ...]) -> Choice:
     """Rule 6."""
-    _, n_full, _, n_tokens, fewest, most, _, _ = counts
+    _, n_full, _, n_tokens, fewest, most, least, greatest = counts
     is_list = len(tokens) == 3 and (n_full == 0 or fewest == most == 3)
     code = tokens[2]
-    fits_metis = False
+    fits_metis = may_be_metis = False
     if len(code) <= 3 and not code.strip(b"01") and all(token.isdigit() for token in tokens):
         n, m = whole_number(tokens[0]), whole_number(tokens[1])
         has_size, has_weight, has_edge_weight = (digit == ord("1") for digit in code.rjust(3, b"0"))
         n_vertex_weights = whole_number(tokens[3]) if len(tokens) == 4 else int(has_weight)
         promised = n * (has_size + n_vertex_weights) + 2 * m * (1 + has_edge_weight)
         fits_metis = _has_rows(text, n, counts) and n_tokens == promised
+        may_be_metis = least >= 1 and greatest <= n
     if fits_metis and is_list and n_full:
         raise _ambiguous(text, line, "snap", "metis")
-    return "snap" if is_list else "metis"
+    if is_list and not may_be_metis:
+        return Choice("snap")
+    return Choice("metis", is_sure=fits_metis)
 
 
 def _has_rows(text: TextFile, n: int, counts: tuple[int, ...]) -> bool:

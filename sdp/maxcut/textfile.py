@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zlib
 from dataclasses import dataclass
 
 GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_QUOTE = 48  # characters of an offending line that are shown
+BLANKS = b" \t\r\n"  # what may stand around a line; vertical tabs and form feeds are no text
 _UTF8_MARK = b"\xef\xbb\xbf"
 _OTHER_FILES = {  # first bytes -> what they say
     b"BZh": "compressed with bzip2; only gzip is read",
@@ -64,6 +66,10 @@ class TextFile:
         end = self.data.find(b"\n", start)
         return len(self.data) if end < 0 else end + 1
 
+    def tokens(self, start: int) -> list[bytes]:
+        """What blanks split on the line that begins here."""
+        return re.findall(rb"[^ \t\r\n]+", self.data[start : self.next_line(start)])
+
     def line_at(self, position: int) -> int:
         """Number of the line that holds this position, from 1."""
         return self.data.count(b"\n", 0, position) + 1
@@ -107,7 +113,7 @@ def read_text(path: str | os.PathLike[str], *, may_be_empty: bool = False) -> Te
     if nul >= 0:
         raise text.error(text.line_at(nul), f"the file is binary, not text (byte {nul} is 0).")
     head = data[text.begin : text.begin + _BINARY_PROBE]
-    if not may_be_empty and not head.strip() and not data[text.begin :].strip():
+    if not may_be_empty and not head.strip(BLANKS) and not data[text.begin :].strip(BLANKS):
         raise text.error(1, "the file is empty.")
     return text
 
