@@ -3,8 +3,8 @@
 The rules, in order; "numbers" are unsigned integers, and lines that are blank or start with # or % are
 passed over when lines and tokens are counted.
 
-1. A first line that starts with %%MatrixMarket, or a comment that speaks of a coordinate matrix: Matrix
-   Market ("mtx").
+1. %%Matrix near the beginning, or a first line, a comment, that speaks of a coordinate matrix: Matrix Market
+   ("mtx").
 2. An ending (before .gz): .mtx, .mm, .rud, .rudy, .mc, .graph, .metis, .snap, .el, .edges or .edgelist
    names the format.
 3. A first line with a comma or a semicolon, or one that starts with a letter or a quote and has a tab, or
@@ -19,8 +19,9 @@ passed over when lines and tokens are counted.
    wrong: a rudy file that lost a line must not pass for an edge list of the same numbers.
    Neither, with three columns: rudy. With uneven columns: rudy (two and three columns) or METIS.
 6. A first line of three or four tokens. METIS: numbers n m fmt [ncon], with n lines and as many tokens as
-   they promise. If not, "snap" when all lines have three columns and, unless the third token is no fmt, some
-   vertex is not from 1 to n; else METIS.
+   they promise. If not, and the line is "n n m" before lines of two or three columns with vertices from 1 to
+   n: Matrix Market without its first line, an error. Else "snap" when all lines have three columns and, where
+   the third token can be a fmt, some vertex is not from 1 to n; else METIS.
 
 Where nothing fitted (the ends of rules 5 and 6), the sentence of the reader also says what format it took.
 """
@@ -49,7 +50,7 @@ _FORMAT_OF_ENDING = {
     ".csv": "csv",
     ".tsv": "csv",
 }
-_LONGEST_BLANK = 1024  # bytes of blank lines that may stand before a banner
+_LONGEST_OPENING = 4096  # bytes that are searched for a banner
 _FIRST_LINE = "n m, u v, u v weight, or a CSV header"
 
 
@@ -97,9 +98,9 @@ def choose_format(text: TextFile) -> Choice:
 
     Complexity: one pass over the text where the first line does not settle it.
     """
-    opening = text.data[text.begin : text.next_line(text.begin + _LONGEST_BLANK)].strip(BLANKS).lower()
-    banner = opening.partition(b"\n")[0]
-    if banner.startswith(b"%") and (b"%matrixmarket" in banner or b"matrix coordinate" in banner):
+    opening = text.data[text.begin : text.begin + _LONGEST_OPENING].strip(BLANKS).lower()
+    first_line = opening.partition(b"\n")[0]
+    if b"%%matrix" in opening or (first_line.startswith(b"%") and b"matrix coordinate" in first_line):
         return Choice("mtx")
     start, line, marks = first_content(text)
     end = text.next_line(start)
@@ -163,6 +164,9 @@ def _after_more_tokens(text: TextFile, line: int, tokens: list[bytes], counts: t
         may_be_metis = least >= 1 and greatest <= n
     if fits_metis and is_list and n_full:
         raise _ambiguous(text, line, "snap", "metis")
+    is_size = len(tokens) == 3 and tokens[0] == tokens[1] and code.isdigit() and not fits_metis
+    if is_size and 2 <= fewest == most <= 3 and least >= 1 and greatest <= whole_number(tokens[0]):
+        return Choice("mtx", is_sure=False)
     if is_list and not may_be_metis:
         return Choice("snap")
     return Choice("metis", is_sure=fits_metis)

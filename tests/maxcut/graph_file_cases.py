@@ -285,6 +285,12 @@ BAD = {
         ', line 1: expected "%%MatrixMarket matrix coordinate '
         'real|integer|pattern general|symmetric", got "3 3 1".',
     ),
+    "mtx, banner lost": (
+        "3 3 2\n2 1 5\n3 1 5\n",
+        None,
+        ', line 1: expected "%%MatrixMarket matrix coordinate real|integer|pattern general|symmetric", '
+        'got "3 3 2" (read as mtx; if it is not, name its format).',
+    ),
     "mtx, complex": (
         MTX + "complex symmetric\n2 2 1\n2 1 1 1\n",
         None,

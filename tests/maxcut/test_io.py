@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -83,14 +84,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_graph(tmp_path / "g", "gexf")
 
 
-def test_unreadable_file(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text(RUDY)
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user reads every file")
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "secret")  # root can open every file
+
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(PermissionError, match=r"secret: the file cannot be read \(Permission denied\)\.$"):
-        read_graph(path)
+        read_graph(tmp_path / "secret")
 
 
 @pytest.mark.parametrize(
