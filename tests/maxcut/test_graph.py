@@ -102,6 +102,8 @@ def test_large_and_small_weights_do_not_hide_each_other() -> None:
     assert graph.absolute_weight == 2e30
     assert graph.cut_value([1, 0, 0]) == 0.0
     assert graph.cut_value([0, 0, 1]) == 1e-30 - 1e30
+    star = Graph.from_edges([0, 0, 0], [1, 2, 3], [1e30, 1e-30, -1e30])
+    assert star.cut_value([1, 0, 0, 0]) == 1e-30
 
 
 def test_integers_past_float32_are_exact() -> None:

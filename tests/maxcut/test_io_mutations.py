@@ -111,7 +111,7 @@ def mutated_files() -> list[tuple[str, bytes]]:
     while len(files) < N_MUTATIONS:
         name, data, is_packed = sources[len(files) % len(sources)]
         packed_again = is_packed and rng.random() < 0.5
-        mutated = gzip.compress(mutate(FILES[name], rng)) if packed_again else mutate(data, rng)
+        mutated = gzip.compress(mutate(FILES[name], rng), mtime=0) if packed_again else mutate(data, rng)
         files.append((name, mutated))
     return files
 
