@@ -1,0 +1,474 @@
+"""One cut from the randomness of all hyperplanes: three ways down, none of which samples.
+
+The relaxation V (n, r) draws cuts sign(V x), x normal. Its soft signs Phi(beta (V x + mu)) have an expected
+cut F(V, mu) that is known exactly (`sdp_kernels.probit_cut`); at mu = 0 it is at least alpha(beta) times the
+relaxation's value where weights are positive. Each method moves (V, mu) until V is gone; F is then
+multilinear in p_i = Phi(beta mu_i), and rounding those one by one loses nothing.
+
+- `sosp` descends on -F + lam sum_i d_i |v_i|^2 in V and mu together; at every second-order stationary
+  point V = 0 (MATH.md 1). d_i is the weighted degree over its mean, so that hubs and leaves lose V
+  at the same rate; on a regular graph this is lam ||V||^2.
+- `homotopy` alternates a descent in mu alone with V <- SHRINK V. Covariances then only scale, so no step
+  reads V again: the cheapest step of the three. Shrinking may lose what is second order in V.
+- `conditional` fixes x along one principal axis of V after the other, each at the point that maximises the
+  exact conditional expectation given those before. No gradient, no lam: some point is always as
+  good as the expectation, so it never loses.
+
+F(V, 0) is a symmetric saddle: its gradient in mu is zero. The descents leave it by *conditioning*, moving
+a share of the randomness into the mean: V -> sqrt(1 - t^2) V, mu -> mu + t V x. The expectation of F over x
+is F itself, so the best of a few x is as good as staying, and no eigenvector is needed.
+
+Source: MATH.md 1 and 4; Tsikouras, Pantis, Mitliagkas, Tzamos, arXiv 2510.19382, for the descent.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdp.maxcut import streams
+from sdp.maxcut.descent import descend
+from sdp_kernels import probit_cut, replicas
+from sdp_kernels.graph import CSR
+from sdp_kernels.probit_cut import Law
+
+METHODS = ("sosp", "homotopy", "conditional")
+BETA = 10.0  # alpha = 0.875; on G14, G22, G32 cuts at 5, 10, 20 differ by less than the seeds do
+
+# lam n in units of sum |w|: sosp may spend this share of the weight on losing V. On G22, G32, G14 0.02 gives
+# better cuts than 0.05 and 0.1 for twice the steps; on wordnet-cooc 1450146 against 1449106 at 0.05.
+LAM_TOTAL = 0.02
+MAX_SOSP_STEPS = 300
+MAX_ESCAPES = 20
+GONE = 0.05  # V is gone when beta^2 mean |v_i|^2, its noise over the probit's own, is below this
+CONDITIONED_SHARE = 0.1  # t; 0.3 and more commit too early: 0.1% worse on G22 and G32
+CONDITIONED_DRAWS = 4
+
+SHRINK = 0.75
+HOMOTOPY_STEPS = 10  # in mu, for each V
+
+AXIS_POINTS = 6  # quantiles of each axis, then
+MAX_AXIS_POINTS = 100
+AXIS_REFINEMENTS = 2  # points at the vertex of a parabola; 16 + 3 gave the same cuts on G14, G22, G32
+
+STALL_TOLERANCE = 1e-6  # of sum |w|, over descent.WINDOW steps
+UNIT_TOLERANCE = 1e-5  # of |v_i|^2, what float32 rows keep
+RESCUE_PLANES = 64  # where time ran out with V still there
+
+
+@dataclass(frozen=True)
+class Derandomized:
+    """A cut found without sampling, and what is known about it.
+
+    Values are in units of edge weight.
+
+    Attributes:
+        signs: int8 (n,) in {-1, +1}.
+        cut_value: their cut.
+        expected_value_before: mean cut of a random hyperplane through V, exact (soft signs at `beta` where
+            a row of V is zero).
+        smooth_values: F at the start, then after every step that was taken.
+        alpha: worst ratio of F at mu = 0 to the relaxation's value over positive weights and unit rows.
+        guarantee: value that the method proves: alpha times the relaxation's, less lam n for `sosp` and
+            what dropping the last of V lost; nan where it proves none: weights of both signs, rows that
+            are not unit vectors, `homotopy`, or time that ran out.
+        evaluations: values of F computed.
+        in_time: whether the method ran to its end; else the best of RESCUE_PLANES hyperplanes through the
+            last (V, mu) and its rounding were taken.
+        method: name of the method.
+        beta: steepness of the soft signs.
+        seed: of the conditioning; `conditional` uses none.
+    """
+
+    signs: Tensor = field(repr=False)
+    cut_value: float
+    expected_value_before: float
+    smooth_values: tuple[float, ...] = field(repr=False)
+    alpha: float
+    guarantee: float
+    evaluations: int
+    in_time: bool
+    method: str
+    beta: float
+    seed: int
+
+
+def derandomize(
+    csr: CSR, V: Tensor, method: str, *, seed: int, beta: float = BETA, time_limit: float | None = None
+) -> Derandomized:
+    """One cut at least as good as the average hyperplane's.
+
+    Args:
+        csr: the graph; weights of either sign, any number of components, isolated vertices.
+        V: (n, r) float32 or float64, usually the relaxation's unit rows.
+        method: "sosp" (best cuts), "homotopy" or "conditional" (fastest on small ranks).
+        seed: integer in [0, 2^64); same seed, same bits, whatever the number of threads.
+        beta: steepness of the soft signs, positive and finite.
+        time_limit: seconds after which to stop and round what there is; None runs to the end. A run that
+            is cut short depends on the machine's speed.
+
+    Returns:
+        The cut with its history and guarantee.
+
+    Raises:
+        TypeError, ValueError: unknown method, shapes or dtypes that do not fit, V not finite, beta not
+            positive and finite, or a time limit that is not positive.
+
+    Complexity: O(m r) a step, 10 to 50 steps a method (sosp), 250 evaluations at rank 32 (conditional); at
+        2.4 million edges and r = 32 about 30 s on two cores. sosp holds 12 copies of V as float32.
+
+    >>> edge = CSR(torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), torch.ones(2))
+    >>> derandomize(edge, torch.tensor([[1.0], [-1.0]]), "conditional", seed=0).cut_value
+    1.0
+    """
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
+    if not 0.0 < beta < math.inf:
+        raise ValueError(f"`beta` must be positive and finite; got {beta}.")
+    if time_limit is not None and not time_limit > 0.0:
+        raise ValueError(f"`time_limit` must be positive; got {time_limit}.")
+    streams.check_seed(seed)
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+    start = probit_cut.law(csr, V, beta)
+    if not bool(torch.isfinite(V).all()):
+        raise ValueError("`V` must be finite; an entry is not.")
+    problem = _Problem(csr, beta, seed, deadline)
+    problem.record(problem.value(start, torch.zeros(csr.n_vertices, dtype=torch.float64)))
+    way_down = {"sosp": _sosp, "homotopy": _homotopy, "conditional": _conditional}[method]
+    residue, mu = way_down(problem, V, start)
+    if residue is None:
+        problem.drop(mu)
+    signs = probit_cut.conditional_rounding(csr, torch.special.ndtr(beta * mu))
+    cut = _cut_value(csr, signs)
+    in_time = residue is None
+    if residue is not None:
+        signs, cut = max(((signs, cut), _best_plane(problem, residue, mu)), key=lambda found: found[1])
+    alpha = worst_ratio(beta)
+    return Derandomized(
+        signs=signs,
+        cut_value=cut,
+        expected_value_before=_expected_hyperplane(problem, start),
+        smooth_values=tuple(problem.smooth_values),
+        alpha=alpha,
+        guarantee=_guarantee(problem, start, method, alpha) if in_time else math.nan,
+        evaluations=problem.evaluations,
+        in_time=in_time,
+        method=method,
+        beta=beta,
+        seed=seed,
+    )
+
+
+def worst_ratio(beta: float) -> float:
+    """alpha(beta): least ratio of an edge's probability at mu = 0 to its share of the relaxation.
+
+        min over c in [-1, 1) of  arccos(c / (1 + beta^-2)) / pi  /  ((1 - c) / 2),     |v_i| = |v_j| = 1
+
+    Args:
+        beta: positive, `math.inf` included.
+
+    Returns:
+        The ratio, rounded down by at most 1e-9; 0.878567 for hard signs.
+
+    Complexity: O(1). Source: Goemans and Williamson (1995) for beta = inf.
+
+    >>> round(worst_ratio(10.0), 5)
+    0.87499
+    """
+    inner = 1.0 / (1.0 + beta**-2)
+    low, high = -1.0, 0.5
+    # The ratio has one minimum in c; three rounds of 1001 points pin it to 1e-9 of [-1, 0.5].
+    least = math.inf
+    for _ in range(3):
+        cosines = torch.linspace(low, high, 1001, dtype=torch.float64)
+        ratios = 2.0 * torch.arccos(cosines * inner) / (math.pi * (1.0 - cosines))
+        k = int(ratios.argmin())
+        least = min(least, float(ratios[k]))
+        low, high = float(cosines[max(k - 1, 0)]), float(cosines[min(k + 1, 1000)])
+    return least - 1e-9
+
+
+class _Problem:
+    """What the three ways share: the graph, its scale, the count of evaluations, the clock."""
+
+    def __init__(self, csr: CSR, beta: float, seed: int, deadline: float) -> None:
+        self.csr, self.beta, self.seed, self.deadline = csr, beta, seed, deadline
+        n = csr.n_vertices
+        rows = torch.repeat_interleave(torch.arange(n), csr.indptr.diff())
+        sizes = csr.weights.double().abs()
+        degrees = torch.zeros(n, dtype=torch.float64).index_add_(0, rows, sizes)
+        total = float(degrees.numpy().sum())
+        self.absolute_weight = 0.5 * total or 1.0  # over edges; where it is 0 nothing is divided by it but 0
+        # A vertex without weight moves nothing: any positive number will do for it.
+        self.relative_degree = torch.where(degrees > 0.0, degrees * (n / (total or 1.0)), 1.0)
+        # Curvature of -F / sum |w| in row i is about 2 d_i / n at beta |v_i| >> 1: see Derivatives.diagonal.
+        self.metric = (0.5 * n / self.relative_degree)[:, None]
+        self.evaluations = 0
+        self.draws = 0
+        self.dropped = 0.0
+        self.smooth_values: list[float] = []
+
+    def value(self, moments: Law, mu: Tensor) -> float:
+        """F, in units of edge weight."""
+        self.evaluations += 1
+        return probit_cut.law_value(self.csr, moments, mu)
+
+    def record(self, value: float) -> None:
+        self.smooth_values.append(value)
+
+    def drop(self, mu: Tensor) -> None:
+        """Set V = 0 and note what that lost."""
+        n, nnz = self.csr.n_vertices, self.csr.indices.numel()
+        law = Law(torch.zeros(nnz, dtype=torch.float64), torch.full((n,), self.beta**-2, dtype=torch.float64))
+        self.record(self.value(law, mu))
+        self.dropped = max(0.0, self.smooth_values[-2] - self.smooth_values[-1])
+
+    def is_late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def is_gone(self, mean_square: float) -> bool:
+        """Whether rows of this mean square length count as V = 0."""
+        return self.beta**2 * mean_square < GONE
+
+    def draw(self, rank: int) -> Tensor:
+        """The next x of conditioning, float64 (rank,)."""
+        self.draws += 1
+        return streams.normals(self.seed, "conditioning", self.draws - 1, (rank,)).double()
+
+
+class _InMean:
+    """-F / sum |w| as a function of mu alone, at fixed second moments; the point is float64 (n, 1)."""
+
+    def __init__(self, problem: _Problem, moments: Law) -> None:
+        self.problem, self.moments = problem, moments
+        self.metric = problem.metric
+        self.cut = math.nan
+
+    def value(self, point: Tensor) -> float:
+        self.cut = self.problem.value(self.moments, point[:, 0])
+        return -self.cut / self.problem.absolute_weight
+
+    def gradient(self, point: Tensor) -> Tensor:
+        slopes = probit_cut.law_derivatives(self.problem.csr, self.moments, point[:, 0]).gradient
+        return slopes[:, None] / -self.problem.absolute_weight
+
+
+class _InBoth:
+    """-F / sum |w| + lam sum d_i |v_i|^2 as a function of the point [mu | V], float32 (n, 1 + r).
+
+    float32 halves what descent and the gathers move; F is exact at the rounded point.
+    """
+
+    def __init__(self, problem: _Problem) -> None:
+        self.problem = problem
+        n = problem.csr.n_vertices
+        self.penalty = problem.relative_degree * (LAM_TOTAL / max(n, 1))
+        self.metric = problem.metric.float()
+        self.cut = math.nan
+        self.mean_square = math.nan
+
+    def value(self, point: Tensor) -> float:
+        problem = self.problem
+        self.moments = probit_cut.law(problem.csr, point[:, 1:], problem.beta)
+        squares = (self.moments.variances - problem.beta**-2).numpy()
+        self.mean_square = float(squares.mean())
+        self.cut = problem.value(self.moments, point[:, 0].double())
+        return -self.cut / problem.absolute_weight + float((self.penalty.numpy() * squares).sum())
+
+    def gradient(self, point: Tensor) -> Tensor:
+        problem = self.problem
+        derivatives = probit_cut.law_derivatives(problem.csr, self.moments, point[:, 0].double())
+        gradient = torch.empty_like(point)
+        gradient[:, 0] = derivatives.gradient / -problem.absolute_weight
+        product = probit_cut.hessian_product(problem.csr, derivatives, point[:, 1:])
+        product.mul_(-1.0 / problem.absolute_weight)
+        gradient[:, 1:] = product.addcmul_(point[:, 1:], 2.0 * self.penalty[:, None].float())
+        return gradient
+
+
+def _sosp(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
+    """What is left of V (None when it is gone), and mu, float64 (n,)."""
+    objective = _InBoth(problem)
+    point = torch.cat([torch.zeros_like(V[:, :1]), V], dim=1).float()
+
+    def after_step(point: Tensor, value: float) -> bool:
+        problem.record(objective.cut)
+        return problem.is_gone(objective.mean_square) or problem.is_late()
+
+    steps, is_gone = 0, problem.is_gone(_mean_square(start, problem.beta))
+    for _ in range(MAX_ESCAPES):
+        if is_gone or problem.is_late() or steps >= MAX_SOSP_STEPS:
+            break
+        # A saddle, the first one by symmetry: an exact minimum has V = 0.
+        point = _conditioned(problem, objective, point)
+        descent = descend(
+            objective, point, max_steps=MAX_SOSP_STEPS - steps, tolerance=STALL_TOLERANCE, stop=after_step
+        )
+        point, steps = descent.point, steps + max(descent.steps, 1)
+        is_gone = problem.is_gone(objective.mean_square)
+    return None if is_gone else point[:, 1:], point[:, 0].double()
+
+
+def _conditioned(problem: _Problem, objective: _InBoth, point: Tensor) -> Tensor:
+    """The point after moving a share of V's randomness into mu, the best of a few directions."""
+    share = CONDITIONED_SHARE
+    mu, V = point[:, :1], point[:, 1:]
+    shrunk = math.sqrt(1.0 - share**2) * V
+    best, best_value, best_cut = point, math.inf, math.nan
+    for _ in range(CONDITIONED_DRAWS):
+        x = problem.draw(V.shape[1]).float()
+        trial = torch.cat([mu + share * _along(V, x)[:, None], shrunk], dim=1)
+        value = objective.value(trial)
+        if value < best_value:
+            best, best_value, best_cut = trial, value, objective.cut
+    problem.record(best_cut)
+    return best
+
+
+def _homotopy(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
+    """As `_sosp`."""
+    squares = start.variances - problem.beta**-2
+    scale = 1.0
+    mu = torch.zeros(problem.csr.n_vertices, dtype=torch.float64)
+    if not problem.is_gone(_mean_square(start, problem.beta)):
+        draws = [_along(V.double(), problem.draw(V.shape[1])) for _ in range(CONDITIONED_DRAWS)]
+        scale = math.sqrt(1.0 - CONDITIONED_SHARE**2)
+        law = _scaled(start.covariances, squares, scale, problem.beta)
+        mu = max((CONDITIONED_SHARE * along for along in draws), key=lambda mean: problem.value(law, mean))
+    mean_square = _mean_square(start, problem.beta)
+    while not problem.is_gone(scale**2 * mean_square):
+        if problem.is_late():
+            return scale * V, mu
+        objective = _InMean(problem, _scaled(start.covariances, squares, scale, problem.beta))
+
+        def after_step(point: Tensor, value: float, objective: _InMean = objective) -> bool:
+            problem.record(objective.cut)
+            return problem.is_late()
+
+        descent = descend(
+            objective, mu[:, None], max_steps=HOMOTOPY_STEPS, tolerance=STALL_TOLERANCE, stop=after_step
+        )
+        mu = descent.point[:, 0]
+        scale *= SHRINK
+    return None, mu
+
+
+def _scaled(covariances: Tensor, squares: Tensor, scale: float, beta: float) -> Law:
+    """The law of scale V."""
+    return Law(covariances * scale**2, squares * scale**2 + beta**-2)
+
+
+def _conditional(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
+    """As `_sosp`."""
+    mu = torch.zeros(problem.csr.n_vertices, dtype=torch.float64)
+    axes = _principal_axes(V.double())
+    for k in range(axes.shape[1]):
+        if problem.is_late():
+            return axes[:, k:], mu
+        rest = probit_cut.law(problem.csr, axes[:, k + 1 :], problem.beta)
+        axis = axes[:, k].contiguous()
+
+        def value(x: float, rest: Law = rest, mu: Tensor = mu, axis: Tensor = axis) -> float:
+            return problem.value(rest, torch.add(mu, axis, alpha=x))
+
+        x, best = _maximise_along(value, problem.smooth_values[-1], is_even=k == 0)
+        mu = torch.add(mu, axis, alpha=x)
+        problem.record(best)
+    return None, mu
+
+
+def _maximise_along(value: Callable[[float], float], mean: float, *, is_even: bool) -> tuple[float, float]:
+    """A point x and its value, at least `mean`, which is the mean of `value` over a normal x.
+
+    `is_even` says that value(-x) = value(x).
+    """
+    found: dict[float, float] = {}
+    n_points = AXIS_POINTS
+    # Some point reaches the mean; a few quantiles nearly always hold one.
+    while not found or (max(found.values()) < mean and n_points <= MAX_AXIS_POINTS):
+        levels = (torch.arange(n_points, dtype=torch.float64) + 0.5) / n_points
+        found |= {x: value(x) for x in torch.special.ndtri(levels).tolist() if x > 0.0 or not is_even}
+        n_points *= 2
+    for _ in range(AXIS_REFINEMENTS):
+        points = sorted(found)
+        k = points.index(max(points, key=lambda x: found[x]))
+        if 0 < k < len(points) - 1:
+            x = _parabola_top(points[k - 1 : k + 2], [found[x] for x in points[k - 1 : k + 2]])
+        else:
+            x = points[k] + (-0.5 if k == 0 else 0.5)
+        if x not in found:
+            found[x] = value(x)
+    best = max(sorted(found), key=lambda x: found[x])
+    return best, found[best]
+
+
+def _parabola_top(x: list[float], y: list[float]) -> float:
+    """Top of the parabola through three points, the middle one the highest; halfway where they lie flat."""
+    left, right = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
+    bend = (right - left) / (x[2] - x[0])
+    return 0.5 * (x[0] + x[1]) - 0.5 * left / bend if bend < 0.0 else 0.5 * (x[1] + x[2])
+
+
+def _principal_axes(V: Tensor) -> Tensor:
+    """Columns of U S, largest first, of V = U S W^T: float64 (n, at most r).
+
+    By the eigenvectors W of V^T V. einsum, not a matrix product: a BLAS splits long sums by threads, and the
+    bits may not depend on their number. Axes below rounding, 1e-6 of the first, are left out.
+    """
+    rows = V.double().numpy()
+    gram = np.einsum("ik,il->kl", rows, rows)
+    squares, W = np.linalg.eigh(gram)
+    kept = np.flatnonzero(squares > 1e-12 * squares.max(initial=0.0))[::-1]
+    # Signs of eigenvectors are the library's whim; the largest entry is made positive.
+    W = W[:, kept] * np.sign(W[np.abs(W[:, kept]).argmax(axis=0), kept])
+    return torch.from_numpy(np.einsum("ik,kl->il", rows, W))
+
+
+def _along(V: Tensor, x: Tensor) -> Tensor:
+    """V @ x, each row summed on its own."""
+    return (V * x).sum(dim=1)
+
+
+def _mean_square(moments: Law, beta: float) -> float:
+    """Mean of |v_i|^2, 0 for no vertices."""
+    squares = moments.variances.numpy() - beta**-2
+    return float(squares.mean()) if squares.size else 0.0
+
+
+def _cut_value(csr: CSR, signs: Tensor) -> float:
+    return float(replicas.cut_values(csr, replicas.pack_signs(signs[:, None]))[0])
+
+
+def _best_plane(problem: _Problem, V: Tensor, mu: Tensor) -> tuple[Tensor, float]:
+    """Signs of V x + mu for the best of RESCUE_PLANES x, and their cut."""
+    planes = torch.stack([problem.draw(V.shape[1]) for _ in range(RESCUE_PLANES)], dim=1)
+    affine = torch.cat([V, mu[:, None].to(V.dtype)], dim=1).float().contiguous()
+    planes = torch.cat([planes, torch.ones(1, RESCUE_PLANES, dtype=torch.float64)]).float().contiguous()
+    packed = replicas.project_signs(affine, planes)
+    cuts = replicas.cut_values(problem.csr, packed)[:RESCUE_PLANES]
+    winner = int(cuts.argmax())
+    return replicas.unpack_signs(packed)[:, winner].contiguous(), float(cuts[winner])
+
+
+def _expected_hyperplane(problem: _Problem, start: Law) -> float:
+    """Mean cut of a hyperplane; of soft signs where some row of V is zero."""
+    squares = start.variances - problem.beta**-2
+    law = Law(start.covariances, squares) if bool((squares > 0.0).all()) else start
+    return probit_cut.law_value(problem.csr, law, torch.zeros_like(squares))
+
+
+def _guarantee(problem: _Problem, start: Law, method: str, alpha: float) -> float:
+    """See `Derandomized.guarantee`."""
+    weights = problem.csr.weights.double().numpy()
+    has_unit_rows = bool(((start.variances - problem.beta**-2 - 1.0).abs() < UNIT_TOLERANCE).all())
+    if method == "homotopy" or not has_unit_rows or bool((weights < 0.0).any()):
+        return math.nan
+    relaxation = 0.25 * float((weights * (1.0 - start.covariances.numpy())).sum())
+    allowance = LAM_TOTAL * problem.absolute_weight if method == "sosp" else 0.0
+    return alpha * relaxation - allowance - problem.dropped
