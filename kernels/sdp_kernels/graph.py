@@ -1,10 +1,23 @@
-"""Operations on a weighted undirected graph, stored as the compressed rows of its adjacency matrix A."""
+"""Operations on a weighted undirected graph, stored as the compressed rows of its adjacency matrix A.
+
+    adjacency_product    (A X)_i = sum_j w_ij x_j
+    laplacian_product    (Lap X)_i = deg_i x_i - (A X)_i,   deg_i = sum_j w_ij
+    chebyshev_step       P <- 2 B X - P,   B = Diag(diagonal) + (the entries of the rows)
+    mixing_sweep         v_i <- normalize(-(1 + omega) g_i / |g_i| - omega v_i),   g_i = sum_j w_ij v_j
+    fields               |g_i| and g_i . v_i
+    gains                s_i sum_j w_ij s_j: what the cut value gains when vertex i changes sides
+
+Every operation reads each stored entry once: bytes = 2m (8 + c size) for c columns, gather-bound.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from sdp_kernels._engine import twin
 
 
 class CSR(NamedTuple):
@@ -13,7 +26,7 @@ class CSR(NamedTuple):
     Attributes:
         indptr: int64 (n + 1,), row i is entries indptr[i] to indptr[i + 1].
         indices: int32 (2m,), column of each entry, rising within a row.
-        weights: float32 (2m,), weight of each entry.
+        weights: float32 (2m,), weight of each entry; float64 where an operation says so.
     """
 
     indptr: Tensor
@@ -24,3 +37,218 @@ class CSR(NamedTuple):
     def n_vertices(self) -> int:
         """Number of rows."""
         return self.indptr.numel() - 1
+
+
+def check_csr(csr: CSR, weights_dtype: torch.dtype = torch.float32) -> None:
+    """Refuse arrays whose dtypes or shapes are not those of `CSR`; their contents are trusted.
+
+    Raises:
+        TypeError, ValueError: naming the array.
+    """
+    expected = (("indptr", torch.int64), ("indices", torch.int32), ("weights", weights_dtype))
+    for name, dtype in expected:
+        tensor = getattr(csr, name)
+        if tensor.dtype != dtype:
+            raise TypeError(f"`csr.{name}` must be {dtype}; got {tensor.dtype}.")
+        if tensor.ndim != 1 or not tensor.is_contiguous():
+            raise ValueError(f"`csr.{name}` must be a contiguous vector; got shape {tuple(tensor.shape)}.")
+    if csr.indptr.numel() == 0:
+        raise ValueError("`csr.indptr` must have n + 1 entries; got none.")
+    if csr.indices.numel() != csr.weights.numel():
+        raise ValueError(
+            f"`csr.indices` and `csr.weights` must have equal length; "
+            f"got {csr.indices.numel()} and {csr.weights.numel()}."
+        )
+
+
+def check_rows(name: str, matrix: Tensor, csr: CSR, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Refuse a matrix that is not contiguous (n, c) of one of the dtypes.
+
+    Raises:
+        TypeError, ValueError: naming the matrix.
+    """
+    if matrix.dtype not in dtypes:
+        raise TypeError(f"`{name}` must be {' or '.join(map(str, dtypes))}; got {matrix.dtype}.")
+    if matrix.ndim != 2 or matrix.shape[0] != csr.n_vertices:
+        raise ValueError(f"`{name}` must have shape ({csr.n_vertices}, c); got {tuple(matrix.shape)}.")
+    if not matrix.is_contiguous():
+        raise ValueError(f"`{name}` must be contiguous (row-major); got strides {matrix.stride()}.")
+
+
+def check_class_ptr(class_ptr: Tensor, csr: CSR) -> None:
+    """Refuse colour classes that do not run from 0 to the number of vertices.
+
+    Raises:
+        TypeError, ValueError: naming `class_ptr`.
+    """
+    if class_ptr.dtype != torch.int64:
+        raise TypeError(f"`class_ptr` must be torch.int64; got {class_ptr.dtype}.")
+    n = csr.n_vertices
+    if class_ptr.ndim != 1 or class_ptr.numel() == 0 or class_ptr[0] != 0 or class_ptr[-1] != n:
+        raise ValueError(f"`class_ptr` must be a vector that rises from 0 to {n}, the number of vertices.")
+
+
+def _check_unit(name: str, vector: Tensor, csr: CSR, dtype: torch.dtype) -> None:
+    if vector.dtype != dtype:
+        raise TypeError(f"`{name}` must be {dtype}; got {vector.dtype}.")
+    if vector.shape != (csr.n_vertices,) or not vector.is_contiguous():
+        raise ValueError(
+            f"`{name}` must be contiguous with shape ({csr.n_vertices},); got {tuple(vector.shape)}."
+        )
+
+
+def adjacency_product(csr: CSR, X: Tensor) -> Tensor:
+    """A X, the product of the adjacency matrix with a block of columns.
+
+    Args:
+        csr: the graph; weights float32 or float64, the dtype of X.
+        X: float32 or float64 (n, c), contiguous.
+
+    Returns:
+        (n, c), the dtype of X; each row is summed in the order of its entries.
+
+    Raises:
+        TypeError, ValueError: another dtype or shape.
+
+    Complexity: O(m c).
+
+    >>> path = CSR(torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), torch.ones(2))
+    >>> adjacency_product(path, torch.tensor([[3.0], [5.0]])).tolist()
+    [[5.0], [3.0]]
+    """
+    check_rows("X", X, csr, (torch.float32, torch.float64))
+    check_csr(csr, X.dtype)
+    product: Tensor = twin("graph", csr.indptr, X).adjacency_product(csr, X)
+    return product
+
+
+def laplacian_product(csr: CSR, X: Tensor) -> Tensor:
+    """Lap X with Lap = Diag(A 1) - A, in the dtype of X; arguments and errors as `adjacency_product`.
+
+    The maximum cut of a partition s in {-1, +1} is s . Lap s / 4.
+    """
+    degrees = adjacency_product(csr, X.new_ones((csr.n_vertices, 1)))
+    return degrees * X - adjacency_product(csr, X)
+
+
+def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> Tensor:
+    """One step of the three-term recurrence, in place: previous <- 2 B X - previous.
+
+    B is symmetric, with this diagonal and the rows' entries off it. T_k(B) X_0 follows from T_0 = X_0 and
+    T_1 = B X_0, which is the step with `previous` = 0, halved.
+
+    Args:
+        csr: off-diagonal entries of B; weights float64.
+        diagonal: float64 (n,).
+        X: float64 (n, c), contiguous.
+        previous: float64 (n, c), contiguous; overwritten.
+
+    Returns:
+        float64 (c,), sum of squares of each column of the new `previous`.
+
+    Raises:
+        TypeError, ValueError: another dtype or shape.
+
+    Complexity: O(m c). Source: Rutishauser's recurrence; see `sdp.maxcut.bound` for what it proves.
+    """
+    check_csr(csr, torch.float64)
+    check_rows("X", X, csr, (torch.float64,))
+    check_rows("previous", previous, csr, (torch.float64,))
+    _check_unit("diagonal", diagonal, csr, torch.float64)
+    if X.shape != previous.shape:
+        raise ValueError(
+            f"`X` and `previous` must share a shape; got {tuple(X.shape)}, {tuple(previous.shape)}."
+        )
+    squares: Tensor = twin("graph", csr.indptr, X).chebyshev_step(csr, diagonal, X, previous)
+    return squares
+
+
+def mixing_sweep(csr: CSR, class_ptr: Tensor, V: Tensor, omega: float) -> None:
+    """One over-relaxed sweep of the mixing method over all rows of V, in place, class by class.
+
+        g_i = sum_j w_ij v_j,   v_i <- normalize(-(1 + omega) g_i / |g_i| - omega v_i)
+
+    omega = 0 is exact coordinate minimisation of sum_{i<j} w_ij v_i . v_j; rows with g_i = 0 stay. Vertices
+    of one class must not be neighbours: then the order inside a class, and so the number of threads,
+    does not matter.
+
+    Args:
+        csr: the graph.
+        class_ptr: int64 (n_classes + 1,), class c is the vertices class_ptr[c] to class_ptr[c + 1].
+        V: float32 (n, r), unit rows, contiguous; r a multiple of 4 is fastest.
+        omega: over-relaxation, in [0, 1).
+
+    Raises:
+        TypeError, ValueError: another dtype, shape or omega.
+
+    Complexity: O(m r). Source: Wang, Chang and Kolter, "The mixing method" (2017); the over-relaxed form
+    and its colouring are measured in benchmarks/README.md.
+    """
+    check_csr(csr)
+    check_rows("V", V, csr, (torch.float32,))
+    check_class_ptr(class_ptr, csr)
+    if not 0 <= omega < 1:
+        raise ValueError(f"`omega` must lie in [0, 1); got {omega}.")
+    twin("graph", csr.indptr, V).mixing_sweep(csr, class_ptr, V, omega)
+
+
+def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
+    """Length of the field at each vertex and its product with the vertex's own row.
+
+    Args:
+        csr: the graph.
+        V: float32 (n, r), contiguous.
+
+    Returns:
+        float64 (n,) |g_i| and float64 (n,) g_i . v_i, with g_i = sum_j w_ij v_j.
+
+    Raises:
+        TypeError, ValueError: another dtype or shape.
+
+    Complexity: O(m r).
+    """
+    check_csr(csr)
+    check_rows("V", V, csr, (torch.float32,))
+    lengths: Tensor
+    products: Tensor
+    lengths, products = twin("graph", csr.indptr, V).fields(csr, V)
+    return lengths, products
+
+
+def gains(csr: CSR, signs: Tensor) -> Tensor:
+    """What the cut value gains when one vertex changes sides: s_i sum_j w_ij s_j, for every vertex.
+
+    Args:
+        csr: the graph.
+        signs: int8 (R, n) in {-1, +1}, one replica a row, contiguous.
+
+    Returns:
+        float32 (R, n), in units of edge weight.
+
+    Raises:
+        TypeError, ValueError: another dtype or shape.
+
+    Complexity: O(R m).
+
+    >>> path = CSR(torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), torch.ones(2))
+    >>> gains(path, torch.tensor([[1, 1], [1, -1]], dtype=torch.int8)).tolist()
+    [[1.0, 1.0], [-1.0, -1.0]]
+    """
+    check_csr(csr)
+    check_replicas("signs", signs, csr, torch.int8)
+    gained: Tensor = twin("graph", csr.indptr, signs).gains(csr, signs)
+    return gained
+
+
+def check_replicas(name: str, tensor: Tensor, csr: CSR, dtype: torch.dtype) -> None:
+    """Refuse a tensor that is not contiguous (R, n) of this dtype.
+
+    Raises:
+        TypeError, ValueError: naming the tensor.
+    """
+    if tensor.dtype != dtype:
+        raise TypeError(f"`{name}` must be {dtype}; got {tensor.dtype}.")
+    if tensor.ndim != 2 or tensor.shape[1] != csr.n_vertices or not tensor.is_contiguous():
+        raise ValueError(
+            f"`{name}` must be contiguous with shape (R, {csr.n_vertices}); got {tuple(tensor.shape)}."
+        )

@@ -1,0 +1,144 @@
+"""Local search on many partitions of one graph: annealing, one-opt and partition crossover.
+
+    anneal                Metropolis sweeps: vertex i changes sides when  gain_i > T ln u,  u uniform in (0, 1)
+    one_opt               changes sides while that gains
+    partition_crossover   takes from other partitions every part of the graph they do better
+
+State is a sign vector and its gains (`sdp_kernels.graph.gains`), kept up to date at each change. Vertices are
+visited colour class by colour class, so no decision inside a class depends on another.
+
+Random numbers. -ln u comes from a table of THRESHOLDS exponential numbers; the vertices of a block of
+BLOCK_VERTICES share one random place in it, so a sweep costs one Philox call for each block. The word is
+keyed by (seed, stream + replica) and counted by (sweep, block): the result is independent of threads, and of
+how a run of sweeps is cut into calls.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdp_kernels._engine import twin
+from sdp_kernels.graph import CSR, check_class_ptr, check_csr, check_replicas
+
+BLOCK_VERTICES = 64
+THRESHOLDS = 1 << 16
+_TABLE_KEY = 0x5D9
+
+
+@cache
+def threshold_table() -> Tensor:
+    """float32 (THRESHOLDS + BLOCK_VERTICES,): independent exponential numbers -ln u, the same everywhere."""
+    uniform = np.random.Generator(np.random.Philox(_TABLE_KEY)).random(THRESHOLDS + BLOCK_VERTICES)
+    return torch.from_numpy((-np.log1p(-uniform)).astype(np.float32))
+
+
+def anneal(
+    csr: CSR,
+    class_ptr: Tensor,
+    signs: Tensor,
+    gains: Tensor,
+    temperatures: Tensor,
+    *,
+    seed: int,
+    stream: int = 0,
+    first_sweep: int = 0,
+) -> Tensor:
+    """Metropolis sweeps of every replica at its own temperatures, in place.
+
+    Args:
+        csr: the graph.
+        class_ptr: int64 (n_classes + 1,), colour classes of consecutive vertices.
+        signs: int8 (R, n) in {-1, +1}, contiguous; changed in place.
+        gains: float32 (R, n), the gains of `signs`; changed in place.
+        temperatures: float32 (R, n_sweeps) >= 0, in units of edge weight.
+        seed: key of the random numbers, 0 <= seed < 2^63.
+        stream: number of the first replica among all that share the seed, below 2^31.
+        first_sweep: number of the first sweep, to go on where an earlier call stopped.
+
+    Returns:
+        int64 (R,), how many changes each replica made.
+
+    Raises:
+        TypeError, ValueError: another dtype, shape or range.
+
+    Complexity: O(R (n n_sweeps + changes x degree)). Source: Kirkpatrick, Gelatt and Vecchi (1983).
+    """
+    check_csr(csr)
+    check_class_ptr(class_ptr, csr)
+    _check_state(csr, signs, gains)
+    replicas = signs.shape[0]
+    if temperatures.dtype != torch.float32:
+        raise TypeError(f"`temperatures` must be torch.float32; got {temperatures.dtype}.")
+    if temperatures.ndim != 2 or temperatures.shape[0] != replicas or not temperatures.is_contiguous():
+        raise ValueError(
+            f"`temperatures` must be contiguous with shape ({replicas}, n_sweeps); "
+            f"got {tuple(temperatures.shape)}."
+        )
+    if not 0 <= seed < 2**63 or not 0 <= stream < 2**31:
+        raise ValueError(f"`seed` must lie in [0, 2^63) and `stream` in [0, 2^31); got {seed}, {stream}.")
+    changes: Tensor = twin("anneal", csr.indptr, signs).anneal(
+        csr, class_ptr, signs, gains, temperatures, seed, stream, first_sweep
+    )
+    return changes
+
+
+def one_opt(csr: CSR, signs: Tensor, gains: Tensor, tolerance: float = 0.0) -> None:
+    """Changes the side of any vertex whose gain is above `tolerance`, in vertex order, until none is; in place.
+
+    Args:
+        csr: the graph.
+        signs: int8 (R, n), changed in place.
+        gains: float32 (R, n), the gains of `signs`, changed in place.
+        tolerance: least gain worth a change, in units of edge weight; above 0 for weights whose float32
+            sums are rounded.
+
+    Raises:
+        TypeError, ValueError: another dtype or shape.
+    """
+    check_csr(csr)
+    _check_state(csr, signs, gains)
+    twin("anneal", csr.indptr, signs).one_opt(csr, signs, gains, float(tolerance))
+
+
+def partition_crossover(csr: CSR, signs: Tensor, others: Tensor) -> Tensor:
+    """Takes from each of the others, one after another, every part in which it is no worse; in place.
+
+    Where two partitions differ (up to swapping the sides of one), the differing vertices fall into connected
+    components. Components are not adjacent, so each can be taken over or left alone, and what it gains does
+    not depend on the rest: the result is the best of 2^components mixtures, never worse than either parent.
+    Components that gain nothing are taken too, which lets the search drift over plateaus.
+
+    Args:
+        csr: the graph.
+        signs: int8 (1, n), changed in place.
+        others: int8 (R, n).
+
+    Returns:
+        float64 (R,), what each of the others added to the cut value, in units of edge weight.
+
+    Raises:
+        TypeError, ValueError: another dtype or shape.
+
+    Complexity: O(R (n + edges inside the differences)). Source: the cluster moves of Houdayer (2001) and the
+    partition crossover of Whitley, Hains and Howe (2009), applied to cuts.
+    """
+    check_csr(csr)
+    check_replicas("signs", signs, csr, torch.int8)
+    check_replicas("others", others, csr, torch.int8)
+    if signs.shape[0] != 1:
+        raise ValueError(f"`signs` must hold one partition; got {signs.shape[0]}.")
+    added: Tensor = twin("anneal", csr.indptr, signs, others).partition_crossover(csr, signs, others)
+    return added
+
+
+def _check_state(csr: CSR, signs: Tensor, gains: Tensor) -> None:
+    check_replicas("signs", signs, csr, torch.int8)
+    check_replicas("gains", gains, csr, torch.float32)
+    if signs.shape != gains.shape:
+        raise ValueError(
+            f"`signs` and `gains` must share a shape; got {tuple(signs.shape)}, {tuple(gains.shape)}."
+        )

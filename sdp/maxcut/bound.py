@@ -1,0 +1,254 @@
+"""Upper bounds on the maximum cut that are proved, from any dual vector.
+
+Let A be the adjacency matrix, W = sum_{i<j} w_ij, and M = Diag(h) + A for any h in R^n. A partition s has cut
+(W - s'As/2) / 2, and s'Ms = sum_i h_i + s'As, so for any d > 0
+
+    maxcut <= W/2 + (sum_i h_i + tau sum_i d_i) / 4      if      D^-1/2 M D^-1/2 >= -tau I,   D = Diag(d).
+
+At the optimum of the relaxation h_i = |g_i| and tau = 0 (in the notation of Delorme and Poljak (1993):
+y_i = -(deg_i + h_i)/4 for C = -Lap/4). d is the weighted degree plus a little, so the scaled matrix has its
+spectrum in [-1, 2] and hubs do not set its width.
+
+tau comes from a dense symmetric eigensolver for small graphs, and otherwise from the block Chebyshev
+certificate: with B = I - 2 D^-1/2 M D^-1/2 / up and Y = T_k(B) X for Gaussian X of c columns,
+
+    P(every column's component along the lowest eigenvector is below q) = delta,   q = sqrt2 erfinv(delta^(1/c)),
+
+so with probability 1 - delta  max_j |Y_j| >= q T_k(1 + 2 tau/up), that is
+
+    tau <= (up/2) (cosh(acosh(max_j |Y_j| / q) / k) - 1).
+
+It holds for every k of one run at once, because the event does not depend on k. An eigenvalue above `up` would
+only make Y larger. Compare Kuczynski and Wozniakowski (1992), whose Lanczos bound needs reorthogonalisation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import erfinv
+from torch import Tensor
+
+from sdp.maxcut.problem import Problem
+from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step
+
+DENSE_VERTICES = 2000
+COLUMNS = 8  # one 64-byte cache line of float64 a vertex; 4 columns need 20% more steps at the same delta
+_DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
+_UNIT_ROUNDOFF = 2.0**-53
+_ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
+_ABS_B_NORM = 3.0  # | |B| |_2 <= 1 + 2/up and up >= 1
+_TOO_LARGE = 1e100  # a block this long has proved all it can, and would overflow
+_OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
+_EIGENSOLVER_ULPS = 4.0  # LAPACK's error is a small multiple of n ulps of the norm
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An upper bound on the maximum cut.
+
+    Attributes:
+        value: in units of the graph's weights; rounded down where all cuts are integers.
+        kind: "dense" (eigenvalues of the whole matrix), "chebyshev" or "sum of positive weights".
+        delta: probability that the bound is wrong, over its own random numbers; 0 for the other kinds.
+        h: float64 (n,), the dual vector in problem order and units, or None.
+    """
+
+    value: float
+    kind: str
+    delta: float
+    h: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ScaledDual:
+    """D^-1/2 (Diag(h) + A) D^-1/2 of a dual vector h.
+
+    Attributes:
+        rows: CSR of the entries off the diagonal, float64.
+        diagonal: float64 (n,).
+        d: float64 (n,), the scaling.
+        upper: no eigenvalue is above this (Gershgorin), at least 1.
+    """
+
+    rows: CSR
+    diagonal: Tensor
+    d: Tensor
+    upper: float
+
+    @staticmethod
+    def of(problem: Problem, h: Tensor) -> ScaledDual:
+        """Scales by the weighted degree."""
+        csr = problem.csr
+        weights = csr.weights.double()
+        degree = torch.segment_reduce(weights.abs(), "sum", offsets=csr.indptr)
+        mean = float(degree.mean())
+        d = degree + (_DEGREE_SHARE * mean if mean > 0 else 1.0)
+        root = d.rsqrt()
+        row_root = torch.repeat_interleave(root, csr.indptr.diff())
+        scaled = weights * row_root * root[csr.indices.long()]
+        upper = max(1.0, float(((h + degree) / d).max()))
+        return ScaledDual(CSR(csr.indptr, csr.indices, scaled), h / d, d, upper)
+
+
+def positive_weight_bound(problem: Problem) -> Bound:
+    """No cut is worth more than all positive weights together; equality on bipartite graphs."""
+    weights = problem.graph.weights64
+    value = math.fsum(weights[weights > 0].tolist()) / 2
+    if not problem.graph.is_integer:
+        value = math.nextafter(value, math.inf)
+    return Bound(value, "sum of positive weights", 0.0)
+
+
+def dense_bound(problem: Problem, h: Tensor) -> Bound:
+    """Bound of a dual vector by all eigenvalues of the n x n matrix; deterministic.
+
+    Args:
+        problem: at most a few thousand vertices.
+        h: float64 (n,), any dual vector, in problem units.
+
+    Complexity: O(n^3); 1 s at n = 2000.
+    """
+    scaled = ScaledDual.of(problem, h)
+    n = problem.n_vertices
+    matrix = adjacency_product(scaled.rows, torch.eye(n, dtype=torch.float64))
+    matrix.diagonal().add_(scaled.diagonal)
+    lowest = float(torch.linalg.eigvalsh(matrix)[0])
+    error = _EIGENSOLVER_ULPS * n * _UNIT_ROUNDOFF * (1 + scaled.upper)
+    return Bound(_Value(problem, h, scaled.d)(max(0.0, error - lowest)), "dense", 0.0, h)
+
+
+def steps_for(tau: float, n: int, upper: float, delta: float, columns: int = COLUMNS) -> int:
+    """Chebyshev steps after which a matrix without an eigenvalue below 0 is certified to -tau."""
+    start = math.acosh(max(2.0, math.sqrt(n) / _quantile(delta, columns)))
+    return max(2, math.ceil(start / math.acosh(1 + 2 * tau / upper)))
+
+
+def chebyshev_bound(
+    problem: Problem,
+    h: Tensor,
+    *,
+    steps: int,
+    delta: float,
+    seed: int,
+    columns: int = COLUMNS,
+    should_stop: Callable[[float], bool] | None = None,
+) -> tuple[Bound, Tensor]:
+    """Bound of a dual vector by the block Chebyshev certificate.
+
+    Rounding. One step in float64 errs by at most e = u (deg + 12) (2 | |B| | + 1) max |Y| in norm, where u = 2^-53,
+    deg is the largest number of entries in a row and 12 pays for the rounding of B's own entries. An error made
+    j steps before the end grows by at most (j + 1) T_j(1 + 2 tau/up). So the component along the lowest
+    eigenvector is at least T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
+
+    Args:
+        problem: the graph.
+        h: float64 (n,), any dual vector, in problem units.
+        steps: largest k; see `steps_for`.
+        delta: probability, over `seed`, that the bound is wrong; in (0, 1).
+        seed: of the Gaussian start block; must not have been used to make h.
+        columns: of the block.
+        should_stop: asked after every step with the bound so far (graph units); True ends the run.
+
+    Returns:
+        The bound (infinite when nothing was proved) and the last block, float64 (n, c), which is rich in the lowest
+        eigenvectors.
+
+    Complexity: O(steps m columns).
+    """
+    scaled = ScaledDual.of(problem, h)
+    shrink = -2.0 / scaled.upper
+    rows = CSR(scaled.rows.indptr, scaled.rows.indices, scaled.rows.weights * shrink)
+    diagonal = 1.0 + shrink * scaled.diagonal
+    n = problem.n_vertices
+    start = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, columns))
+    previous = torch.from_numpy(start)
+    current = torch.zeros_like(previous)
+    squares = chebyshev_step(rows, diagonal, previous, current) / 4
+    current /= 2  # the step computes 2 B X
+
+    q = _quantile(delta, columns)
+    degree = int(problem.csr.indptr.diff().max())
+    step_error = _UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * _ABS_B_NORM + 1)
+    largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
+    tau, value_of = math.inf, _Value(problem, h, scaled.d)
+    for k in range(2, steps + 1):
+        squares = chebyshev_step(rows, diagonal, current, previous)
+        current, previous = previous, current
+        norm = math.sqrt(float(squares.max()))
+        largest = max(largest, norm)
+        sure = q - 0.5 * (k + 1) * (k + 2) * step_error * largest
+        if sure > 0:
+            tau = min(tau, scaled.upper / 2 * (math.cosh(math.acosh(max(1.0, norm / sure)) / k) - 1))
+        if norm > _TOO_LARGE or (should_stop is not None and should_stop(value_of(tau))):
+            break
+    return Bound(value_of(tau), "chebyshev", delta, h), current
+
+
+def ritz_vectors(problem: Problem, h: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
+    """Rayleigh-Ritz on a block: values float64 (c,) rising, and vectors float64 (n, c), of the scaled matrix.
+
+    Ritz values are estimates from above; they show where h is too small but prove nothing.
+    """
+    scaled = ScaledDual.of(problem, h)
+    basis = torch.linalg.qr(block).Q.contiguous()
+    product = adjacency_product(scaled.rows, basis) + scaled.diagonal[:, None] * basis
+    values, rotation = torch.linalg.eigh(basis.T @ product)
+    return values, basis @ rotation
+
+
+def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+    """Raises h where the vectors with negative Ritz values live, at the least cost to the bound.
+
+    Diag(delta) >= theta u u' holds when sum_i theta u_i^2 / delta_i <= 1, and among those sum_i d_i delta_i is least
+    for delta_i = theta |u_i| d_i^-1/2 sum_k d_k^1/2 |u_k|. A vector that fills a share c of the graph then costs
+    theta c sum d, where raising tau for all of it would cost theta sum d: worth it while the shares add up to
+    less than 1. Measured: wordnet-cooc has negative eigenvectors with shares of 1e-4.
+
+    Args:
+        problem: the graph.
+        h: float64 (n,).
+        values: float64 (c,) rising Ritz values.
+        vectors: float64 (n, c) their vectors.
+
+    Returns:
+        float64 (n,), h or a vector above it.
+    """
+    d = ScaledDual.of(problem, h).d
+    root = d.sqrt()
+    raised, spent = h, 0.0
+    for theta, u in zip((-values).tolist(), vectors.T, strict=True):
+        mass = float((root * u.abs()).sum())
+        spent += mass * mass / float(d.sum())
+        if theta <= 0 or spent >= 1:
+            break
+        raised = raised + _OVERSHOOT * theta * mass * root * u.abs()
+    return raised
+
+
+def _quantile(delta: float, columns: int) -> float:
+    """q such that a column of `columns` standard normal numbers all lie within (-q, q) with probability delta."""
+    return math.sqrt(2.0) * float(erfinv(delta ** (1.0 / columns)))
+
+
+class _Value:
+    """The bound of one dual vector as a function of tau, in graph units, rounded to the safe side."""
+
+    def __init__(self, problem: Problem, h: Tensor, d: Tensor) -> None:
+        self._problem = problem
+        self._sum_h, self._sum_d = math.fsum(h.tolist()), math.fsum(d.tolist())
+
+    def __call__(self, tau: float) -> float:
+        if not math.isfinite(tau):
+            return math.inf
+        problem = self._problem
+        dual = self._sum_h + tau * self._sum_d
+        scaled = problem.total_weight / 2 + dual / 4 + problem.lost_weight
+        # The sums are correctly rounded; the few operations on them err by ulps of their terms.
+        slack = 8 * _UNIT_ROUNDOFF * (problem.absolute_weight + abs(dual) + problem.lost_weight)
+        value = (scaled + slack) / problem.scale
+        return float(math.floor(value)) if problem.graph.is_integer else value

@@ -1,0 +1,247 @@
+"""The low-rank relaxation of MAXCUT and a proved bound from it.
+
+    maximise  (W - sum_{i<j} w_ij v_i . v_j) / 2     over unit vectors v_i in R^r
+
+by the over-relaxed mixing method (`sdp_kernels.graph.mixing_sweep`): after each round of sweeps, h_i = |g_i| is a dual
+vector, whose bound is certified (`sdp.maxcut.bound`). While the certified gap is above the target the round is
+answered: h is raised where negative eigenvectors live, the rank is raised by those eigenvectors if it may still
+grow, and the next round is twice as long.
+
+Source: Burer and Monteiro (2003); Wang, Chang and Kolter (2017); Boumal, Voroninski and Bandeira (2016) for the rank.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdp.maxcut.bound import (
+    DENSE_VERTICES,
+    Bound,
+    ScaledDual,
+    chebyshev_bound,
+    dense_bound,
+    repair,
+    ritz_vectors,
+    steps_for,
+)
+from sdp.maxcut.problem import Problem
+from sdp_kernels.graph import fields, mixing_sweep
+
+OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
+LARGE = 50_000  # vertices from which the rank starts low: a sweep is bound by gathering rows of V
+LOW_RANK, HIGH_RANK = 16, 64
+DENSE_DEGREE = 10  # mean degree from which rank 16 stalls (wordnet-cooc: gap 9e-4 at rank 16, 4e-4 at 32)
+FIRST_ROUND = 150  # sweeps
+SETTLING = 5  # sweeps without over-relaxation that end a round: they halve tau at no cost
+SWEEPING_SHARE = 0.45  # of what is left of the time, at most, for one round of sweeps
+_KICK = 0.3  # length of the new columns, where the eigenvectors live, against unit rows
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """What the relaxation found.
+
+    Attributes:
+        V: float32 (n, r), unit rows in problem order.
+        value: of V, in units of the graph's weights: at most the relaxation's optimum.
+        bound: the best certified upper bound, or None if there was no time for one.
+        sweeps: of the mixing method.
+        seconds: spent.
+    """
+
+    V: Tensor
+    value: float
+    bound: Bound | None
+    sweeps: int
+    seconds: float
+
+    def relative_gap(self, problem: Problem) -> float:
+        """(bound - value) / sum |w|, infinite without a bound."""
+        if self.bound is None:
+            return math.inf
+        return (self.bound.value - self.value) * problem.scale / problem.absolute_weight
+
+
+def default_rank(problem: Problem) -> int:
+    """ceil(sqrt(2n)) rounded up to a multiple of 4, at most 16 (sparse) or 32 on large graphs and 64 on others."""
+    n = problem.n_vertices
+    full = 4 * math.ceil(math.ceil(math.sqrt(2 * n)) / 4)
+    if n < LARGE:
+        return min(full, HIGH_RANK)
+    return LOW_RANK if 2 * problem.n_edges < DENSE_DEGREE * n else 2 * LOW_RANK
+
+
+def random_rows(n: int, rank: int, seed: int) -> Tensor:
+    """float32 (n, rank), unit rows, uniform on the sphere."""
+    rows = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, rank), dtype=np.float32)
+    return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)
+
+
+def relaxation_value(problem: Problem, products: Tensor) -> float:
+    """(W - sum_i g_i . v_i / 2) / 2 in graph units, from the products g_i . v_i."""
+    return (problem.total_weight - float(products.sum()) / 2) / 2 / problem.scale
+
+
+def relax(
+    problem: Problem,
+    *,
+    target_gap: float = 1e-4,
+    time_limit: float = math.inf,
+    seed: int = 0,
+    delta: float = 1e-6,
+    rank: int | None = None,
+    report: Callable[[float, Bound], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Relaxation:
+    """Solves the relaxation until its certified relative gap is at most `target_gap`.
+
+    Args:
+        problem: a graph with at least one edge.
+        target_gap: of (bound - value of V) / sum |w|.
+        time_limit: seconds; at least one sweep is made, and a bound is proved if time allows.
+        seed: of the start and of the certificates; the same seed gives the same rounds.
+        delta: probability that any of the bounds proved is wrong.
+        rank: columns of V at the start; `default_rank` when None.
+        report: called with the value and each new best bound.
+        should_stop: asked after each sweep and product.
+
+    Returns:
+        The last V and the best bound.
+
+    Complexity: O(sweeps m rank).
+    """
+    run = _Run(problem, target_gap, time_limit, seed, delta, report, should_stop)
+    V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed)
+    length = FIRST_ROUND
+    while True:
+        run.sweep(V, length)
+        lengths, products = fields(problem.csr, V)
+        run.value = relaxation_value(problem, products)
+        vectors = run.certify(lengths)
+        if run.is_done():
+            break
+        if vectors is not None:
+            V = _with_columns(V, vectors)
+        length *= 2
+    return Relaxation(V, run.value, run.best, run.sweeps, run.elapsed())
+
+
+class _Run:
+    """One call of `relax`: its clock, its best bound and the seeds of its certificates."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        target_gap: float,
+        time_limit: float,
+        seed: int,
+        delta: float,
+        report: Callable[[float, Bound], None] | None,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.problem, self.seed, self.delta = problem, seed, delta
+        self.target = target_gap * problem.absolute_weight / problem.scale
+        self.time_limit, self.report, self._asked_to_stop = time_limit, report, should_stop
+        self.start = time.perf_counter()
+        self.best: Bound | None = None
+        self.value = math.nan
+        self.sweeps = 0
+        self.certificates = 0
+        self.stopped = False
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+    def out_of_time(self) -> bool:
+        self.stopped = self.stopped or self._asked_to_stop() or self.elapsed() >= self.time_limit
+        return self.stopped
+
+    def is_done(self) -> bool:
+        return self.reached(self.best) or self.out_of_time()
+
+    def reached(self, bound: Bound | None) -> bool:
+        return bound is not None and bound.value - self.value <= self.target
+
+    def sweep(self, V: Tensor, count: int) -> None:
+        """A round of sweeps, cut short when it would leave too little time to certify it."""
+        until = self.elapsed() + SWEEPING_SHARE * (self.time_limit - self.elapsed())
+        csr, class_ptr = self.problem.csr, self.problem.class_ptr
+        for made in range(count):
+            if made and (self.out_of_time() or self.elapsed() > until):
+                break
+            mixing_sweep(csr, class_ptr, V, OMEGA)
+            self.sweeps += 1
+        for _ in range(SETTLING):
+            mixing_sweep(csr, class_ptr, V, 0.0)
+        self.sweeps += SETTLING
+
+    def certify(self, h: Tensor) -> Tensor | None:
+        """Proves a bound from h, and from a repaired h; negative eigenvectors of h if any were seen."""
+        if self.problem.n_vertices <= DENSE_VERTICES:
+            self._keep(dense_bound(self.problem, h))
+            return None
+        block = self._chebyshev(h)
+        if block is None or self.reached(self.best) or self.out_of_time():
+            return None
+        values, vectors = ritz_vectors(self.problem, h, block)
+        raised = repair(self.problem, h, values, vectors)
+        if raised is not h:
+            self._chebyshev(raised)
+        negative = values < 0
+        return vectors[:, negative] if bool(negative.any()) else None
+
+    def _chebyshev(self, h: Tensor) -> Tensor | None:
+        steps = self._steps(h)
+        if self.out_of_time():
+            return None
+        self.certificates += 1
+        bound, block = chebyshev_bound(
+            self.problem,
+            h,
+            steps=steps,
+            # 6/pi^2 sum 1/i^2 = 1: together the certificates fail with probability delta at most.
+            delta=self.delta * 6 / (math.pi * self.certificates) ** 2,
+            seed=2 * (self.seed + (self.certificates << 48)) + 1,
+            should_stop=lambda value: value - self.value <= self.target or self.out_of_time(),
+        )
+        self._keep(bound)
+        return block
+
+    def _steps(self, h: Tensor) -> int:
+        """Steps whose floor leaves half of the target gap to what h itself lacks."""
+        scaled = ScaledDual.of(self.problem, h)
+        dual_gap = self.problem.total_weight / 2 + float(h.sum()) / 4 - self.value * self.problem.scale
+        allowed = max(self.target * self.problem.scale - dual_gap, self.target * self.problem.scale / 2)
+        tau = 0.8 * 4 * allowed / float(scaled.d.sum())
+        return steps_for(tau, self.problem.n_vertices, scaled.upper, self.delta)
+
+    def _keep(self, bound: Bound) -> None:
+        if self.best is None or bound.value < self.best.value:
+            if math.isfinite(bound.value):
+                self.best = Bound(bound.value, bound.kind, self.delta if bound.delta else 0.0, bound.h)
+                if self.report is not None:
+                    self.report(self.value, self.best)
+
+
+def _with_columns(V: Tensor, vectors: Tensor) -> Tensor:
+    """V with eigenvectors of negative curvature as further columns, in place of its weakest where it is full.
+
+    V is first turned so that its columns are sorted by size; that changes no product v_i . v_j.
+    """
+    n, r = V.shape
+    rotation = torch.linalg.eigh((V.T @ V).double()).eigenvectors.flip(1)
+    turned = V @ rotation.float()
+    width = min(HIGH_RANK, r if n < LARGE else 2 * r)
+    new = min(vectors.shape[1], max(width - r, r // 4))
+    columns = torch.zeros((n, width), dtype=torch.float32)
+    columns[:, :r] = turned
+    peaks = vectors.abs().amax(0)
+    columns[:, width - new :] += (_KICK * vectors[:, :new] / peaks[:new]).float()
+    return torch.nn.functional.normalize(columns, dim=1)
