@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 
@@ -38,7 +36,17 @@ CLAIMED_GAP, CLAIMED_EDGES, CLAIMED_RATIO = 1e-3, 1_000_000, 15.0
 CHECKPOINT_RATIO = 1.1
 FIRST_CHECKPOINT = 0.01  # seconds
 
-Bound = Callable[[npt.NDArray[np.float32]], float]
+Bound = Callable[[torch.Tensor, float], float]  # of V and the gap at which it may stop
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every method gets: the gap, the columns of V (0: our default), seconds and threads."""
+
+    target_gap: float
+    rank: int
+    time_limit: float
+    threads: int
 
 
 @dataclass
@@ -46,7 +54,7 @@ class GapWatch:
     """Watches a method's V on a clock that stands still while bounds are certified.
 
     Attributes:
-        bound: certified upper bound from V, in vertex order.
+        bound: certifies an upper bound from V.
         scale: sum |w|, which gaps are relative to.
         target_gap: the gap that ends the run.
         time_limit: seconds of the method's own time.
@@ -59,6 +67,7 @@ class GapWatch:
     time_limit: float
     least_value: float
     iterations: int = 0
+    certified: int = 0
     best_bound: float = float("inf")
     seconds_to_gap: float | None = None
     curve: list[tuple[float, float, float | None]] = field(default_factory=list)
@@ -80,7 +89,8 @@ class GapWatch:
             self._next = elapsed * CHECKPOINT_RATIO
             gap = None
             if value >= self.least_value:
-                self.best_bound = min(self.best_bound, self.bound(v.numpy()))
+                self.certified += 1
+                self.best_bound = min(self.best_bound, self.bound(v, self.target_gap))
                 gap = (self.best_bound - value) / self.scale
             self.curve.append((elapsed, value, gap))
             if gap is not None and gap <= self.target_gap:
@@ -91,56 +101,65 @@ class GapWatch:
 
 
 def measure(
-    name: str,
-    graph: Graph,
-    results: Results,
-    limits: Record,
-    repeats: int,
-    methods: list[str],
-    time_limit: float,
+    name: str, graph: Graph, results: Results, limits: Limits, repeats: int, methods: list[str]
 ) -> None:
-    """All missing repeats of all methods on one graph, interleaved."""
-    target, rank, threads = limits["target_gap"], limits["rank"], limits["threads"]
-    torch.set_num_threads(threads)
+    """All missing repeats of all methods on one graph, interleaved; a method that fails once is left out."""
+    ours = _ours.Relaxer(graph, limits.rank or None, limits.threads)
+    setting = {"target_gap": limits.target_gap, "rank": ours.rank, "threads": limits.threads}
+    tasks: list[Record] = [
+        {"graph": name, "method": method, "repeat": repeat} | setting
+        for repeat in range(repeats)
+        for method in methods
+    ]
+    failed = {
+        record["method"]
+        for record in results.records()
+        if record["seconds"] is None and record["graph"] == name and setting.items() <= record.items()
+    }
+    tasks = [task for task in tasks if not results.has(task) and task["method"] not in failed]
+    if not tasks:
+        return
+    typer.echo(f"{name}: {graph.n_vertices} vertices, {graph.n_edges} edges, rank {ours.rank}", err=True)
     relaxation = torch_relaxation.Relaxation.of(graph)
-    scale = graph.absolute_weight
-    ours = _ours.Relaxer(graph, rank, threads)
-    typer.echo(f"{name}: {graph.n_vertices} vertices, {graph.n_edges} edges", err=True)
-    # The best value that we know is a lower bound on the optimum, hence on every certified bound.
-    best_value = ours.best_value(time_limit)
-    hopeless: set[str] = set()
+    # A good value is a lower bound on the relaxation's optimum, hence on every certified bound.
+    least_value = ours.reference_value(limits.time_limit) - limits.target_gap * graph.absolute_weight
     passed_at: dict[str, float] = {}
-    for repeat in range(repeats):
-        start = torch_relaxation.start(graph.n_vertices, rank, seed=repeat)
-        for method in methods:
-            key = {"graph": name, "method": method, "repeat": repeat} | limits
-            if results.has(key) or method in hopeless:
-                continue
-            facts = {"n_vertices": graph.n_vertices, "n_edges": graph.n_edges, "commit": _machine.commit()}
-            record = key | facts | {"load_average": _machine.load_average()}
-            if method == OURS_WHOLE:
-                record |= ours.to_certified_gap(target, time_limit, seed=repeat)
+    for task in tasks:
+        method = task["method"]
+        if method in failed:
+            continue
+        record = task | {
+            "n_vertices": graph.n_vertices,
+            "n_edges": graph.n_edges,
+            "commit": _machine.commit(),
+        }
+        record |= {"load_average": _machine.load_average()}
+        if method == OURS_WHOLE:
+            record |= ours.to_certified_gap(limits.target_gap, limits.time_limit, seed=task["repeat"])
+        else:
+            bound = ours.bound_in_problem_order if method == OURS_LIKE else ours.bound
+            least = passed_at.get(method, least_value)
+            watch = GapWatch(bound, graph.absolute_weight, limits.target_gap, limits.time_limit, least)
+            start = torch_relaxation.start(graph.n_vertices, ours.rank, seed=task["repeat"])
+            watch.start()
+            if method == OURS_LIKE:
+                ours.watched(start, watch)
             else:
-                least = passed_at.get(method, best_value - target * scale)
-                watch = GapWatch(ours.bound, scale, target, time_limit, least)
-                watch.start()
-                if method == OURS_LIKE:
-                    ours.watched(start, watch)
-                else:
-                    torch_relaxation.METHODS[method](relaxation, start, watch)
-                if watch.passing_value is not None:
-                    # Later repeats need not be certified on the way there.
-                    passed_at[method] = watch.passing_value - 1e-2 * target * scale
-                record |= {
-                    "seconds": watch.seconds_to_gap,
-                    "iterations": watch.iterations,
-                    "curve": watch.curve,
-                }
-            if record["seconds"] is None:
-                hopeless.add(method)  # it would only fail again, slowly
-            results.add(record)
-            took = "not reached" if record["seconds"] is None else f"{record['seconds']:.3f} s"
-            typer.echo(f"  {method}, repeat {repeat}: {took}", err=True)
+                torch_relaxation.METHODS[method](relaxation, start, watch)
+            if watch.passing_value is not None:
+                # Later repeats need not be certified long before the place where this one passed.
+                passed_at[method] = watch.passing_value - 0.05 * limits.target_gap * graph.absolute_weight
+            record |= {
+                "seconds": watch.seconds_to_gap,
+                "iterations": watch.iterations,
+                "certified": watch.certified,
+                "curve": watch.curve,
+            }
+        if record["seconds"] is None:
+            failed.add(method)  # it would only fail again, slowly
+        results.add(record)
+        took = "not reached" if record["seconds"] is None else f"{record['seconds']:.3f} s"
+        typer.echo(f"  {method}, repeat {task['repeat']}: {took}", err=True)
 
 
 Runs = dict[str, dict[int, float | None]]  # seconds by method and repeat; None when the gap was not reached
@@ -222,7 +241,7 @@ def run(
         str, typer.Option(help="Only these, separated by semicolons; or plain, or all.")
     ] = "all",
     target_gap: Annotated[float, typer.Option(help="Certified relative gap to reach.")] = 1e-3,
-    rank: Annotated[int, typer.Option(help="Columns of V.")] = 16,
+    rank: Annotated[int, typer.Option(help="Columns of V; 0: as ours would choose.")] = 0,
     time_limit: Annotated[float, typer.Option(help="Seconds a run may take.")] = 60.0,
     threads: Annotated[int, typer.Option(help="Threads of every method.")] = 2,
     repeats: Annotated[int, typer.Option(help="Interleaved repeats.")] = 5,
@@ -237,16 +256,17 @@ def run(
         chosen = [OURS_WHOLE, OURS_LIKE, *PLAIN]
     elif methods != "all":
         chosen = [name.strip() for name in methods.split(";")]
-    limits = {"target_gap": target_gap, "rank": rank, "threads": threads}
+    limits = Limits(target_gap, rank, time_limit, threads)
+    _ours.warm_up(threads)
     for family in _families.FAMILIES:
         if not wanted or family in wanted:
             graph = _families.make(family, edges, seed=0)
-            measure(family, graph, results, limits, repeats, chosen, time_limit)
+            measure(family, graph, results, limits, repeats, chosen)
     files = [name for name in wanted if name not in _families.FAMILIES]
     for name, path in find_graphs(data or [], files).items() if files or not wanted else ():
         graph = Graph.from_file(path)
         if graph.n_edges >= smallest or name in wanted:
-            measure(name, graph, results, limits, repeats, chosen, time_limit)
+            measure(name, graph, results, limits, repeats, chosen)
     typer.echo(table(results.records()))
     for sentence in broken_claims(results.records()):
         typer.echo(f"DOES NOT HOLD ({CLAIMED_RATIO:g} times faster): {sentence}")

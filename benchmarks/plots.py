@@ -20,6 +20,7 @@ from benchmarks import maxcut_scaling as scaling
 from benchmarks import maxcut_time_to_certified_gap as gaps
 from benchmarks._graphs import best_known
 from benchmarks._records import RESULTS_FOLDER, Record, latest, load, spread
+from benchmarks.baselines.torch_relaxation import METHODS
 
 # Okabe and Ito's colours, told apart by the colour-blind; ours is always the first.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -72,7 +73,7 @@ def draw_gaps(records: list[Record]) -> Figure:
         if record["target_gap"] == target:
             groups.setdefault(record["graph"], {}).setdefault(record["method"], []).append(record["seconds"])
     names = list(groups)
-    methods = [gaps.OURS_WHOLE, gaps.OURS_LIKE, *gaps.torch_relaxation.METHODS]
+    methods = [gaps.OURS_WHOLE, gaps.OURS_LIKE, *METHODS]
     figure, axes = plt.subplots(figsize=(8, 1.8 + 0.55 * len(names)), layout="constrained")
     for number, method in enumerate(methods):
         points = [
