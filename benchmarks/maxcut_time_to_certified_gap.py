@@ -169,12 +169,12 @@ def table(records: list[Record]) -> str:
     """Median seconds to the gap with their range, and how many times faster ours is: one table a setting."""
     settings: dict[tuple[Any, ...], dict[str, Runs]] = {}
     for record in records:
-        setting = (record["target_gap"], record["rank"], record["threads"])
-        graph = f"{record['graph']} ({record['n_edges']:,})"
+        setting = (record["target_gap"], record["threads"])
+        graph = f"{record['graph']} ({record['n_edges']:,} edges, rank {record['rank']})"
         runs = settings.setdefault(setting, {}).setdefault(graph, {})
         runs.setdefault(record["method"], {})[record["repeat"]] = record["seconds"]
     parts = []
-    for (target_gap, rank, threads), graphs in settings.items():
+    for (target_gap, threads), graphs in settings.items():
         names = [OURS_WHOLE, OURS_LIKE, *torch_relaxation.METHODS]
         rows: list[list[object]] = [
             [name, *(_seconds_text(runs.get(name)) for runs in graphs.values())]
@@ -186,7 +186,7 @@ def table(records: list[Record]) -> str:
                 ratios = [speed_up(runs, own, rivals) for runs in graphs.values()]
                 cells = [None if ratio is None else ratio.text() for ratio in ratios]
                 rows.append([f"**best torch {label} / {own}**", *cells])
-        heading = f"Gap {target_gap:g}, rank {rank}, {threads} threads:"
+        heading = f"Gap {target_gap:g}, {threads} threads:"
         parts.append(f"{heading}\n\n{markdown_table(['seconds', *graphs], rows)}")
     return "\n\n".join(parts)
 
