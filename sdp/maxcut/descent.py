@@ -65,7 +65,7 @@ def descend(
     *,
     max_steps: int,
     tolerance: float = 0.0,
-    longest_first_move: float = 0.1,
+    longest_move: float = math.inf,
     stop: Callable[[Tensor, float], bool] | None = None,
 ) -> Descent:
     """Lower the objective from `start`, monotonically.
@@ -75,7 +75,8 @@ def descend(
         start: (n, c), left as it is.
         max_steps: most accepted steps.
         tolerance: stop when WINDOW steps together lowered the value by less than this, in its units.
-        longest_first_move: the first step has no curvature to go by: no entry moves further than this.
+        longest_move: no entry of the point moves further than this in a step. Without it a step out of a
+            saddle, where curvature is negative, may pass every minimum and stop where all is flat.
         stop: called with the point and its value after each step; true ends the descent.
 
     Returns:
@@ -88,17 +89,16 @@ def descend(
     history = _Pairs(objective.metric)
     values = [value]
     for step in range(max_steps):
-        direction = history.direction(gradient)
+        direction = history.direction(gradient).clamp_(-longest_move, longest_move)
         slope = inner(gradient, direction)
         if not slope < 0.0:
+            # Clipped or not, the negative gradient in a diagonal metric goes down, unless it is zero.
             history = _Pairs(objective.metric)
-            direction = history.direction(gradient)
+            direction = history.direction(gradient).clamp_(-longest_move, longest_move)
             slope = inner(gradient, direction)
             if not slope < 0.0:
                 return Descent(point, value, step, stalled=True)
         length = 1.0
-        if not history.pairs:
-            length = min(1.0, longest_first_move / max(float(direction.abs().max()), 1e-300))
         for _ in range(HALVINGS):
             trial = torch.add(point, direction, alpha=length)
             trial_value = objective.value(trial)
@@ -119,10 +119,14 @@ def descend(
 
 
 def inner(x: Tensor, y: Tensor) -> float:
-    """Sum of x * y in float64, over fixed blocks: torch's own full sum depends on the number of threads."""
+    """Sum of x * y over blocks of SUM_BLOCK, added in float64.
+
+    The blocks are fixed because torch's own sum over everything depends on the number of threads. Within
+    one the dtype of x is kept: converting float32 first took four times as long.
+    """
     product = (x * y).flatten()
     whole = product.numel() // SUM_BLOCK * SUM_BLOCK
-    blocks = product[:whole].view(-1, SUM_BLOCK).sum(dim=1, dtype=torch.float64)
+    blocks = product[:whole].view(-1, SUM_BLOCK).sum(dim=1)
     return math.fsum(blocks.tolist()) + math.fsum(product[whole:].tolist())
 
 

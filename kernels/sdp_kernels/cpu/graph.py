@@ -17,14 +17,18 @@ from torch import Tensor
 from sdp_kernels.graph import CSR
 
 BLOCK = 256  # rows a task: small enough to balance rows of unequal length, large enough to hide the call
-SERIAL_WORK = 1 << 18  # multiply-adds of a colour class below which waking a second thread costs more than it saves
+SERIAL_WORK = (
+    1 << 18
+)  # multiply-adds of a colour class below which waking a second thread costs more than it saves
 _ROWS: dict[str, Any] = {"cache": True, "nogil": True, "parallel": True, "fastmath": {"contract", "reassoc"}}
 
 
 def adjacency_product(csr: CSR, X: Tensor) -> Tensor:
     """See the public operation."""
     product = torch.empty_like(X)
-    _adjacency_product(csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), X.numpy(), product.numpy())
+    _adjacency_product(
+        csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), X.numpy(), product.numpy()
+    )
     return product
 
 

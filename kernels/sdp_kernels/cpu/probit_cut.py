@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from torch import Tensor
 
-from sdp_kernels.cpu.replicas import block_starts
+from sdp_kernels.cpu._blocks import block_starts, threads_for
 from sdp_kernels.graph import CSR
 from sdp_kernels.probit_cut import Derivatives, Law
 
@@ -66,7 +66,9 @@ def second_moments(csr: CSR, V: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     squares = np.empty(len(rows))
     indptr, indices = csr.indptr.numpy(), csr.indices.numpy()
     if len(rows):
-        _second_moments(indptr, indices, rows, block_starts(indptr), covariances, squares)
+        starts = block_starts(indptr)
+        with threads_for(starts):
+            _second_moments(indptr, indices, rows, starts, covariances, squares)
     return torch.from_numpy(covariances), torch.from_numpy(squares + beta**-2)
 
 
@@ -76,10 +78,12 @@ def law_value(csr: CSR, moments: Law, mean: Tensor) -> float:
     inverse_deviation, standard = _standardised(moments, mean)
     rows = np.zeros(len(standard))
     if len(indices):
-        _value_rows(
-            indptr, indices, weights, moments.covariances.numpy(), inverse_deviation, standard,
-            ndtr(standard), ndtr(-standard), block_starts(indptr), rows,
-        )  # fmt: skip
+        starts = block_starts(indptr)
+        with threads_for(starts):
+            _value_rows(
+                indptr, indices, weights, moments.covariances.numpy(), inverse_deviation, standard,
+                ndtr(standard), ndtr(-standard), starts, rows,
+            )  # fmt: skip
     return float(np.add.reduce(rows))
 
 
@@ -90,10 +94,12 @@ def law_derivatives(csr: CSR, moments: Law, mean: Tensor) -> tuple[Tensor, Tenso
     gradient, diagonal = np.zeros(len(standard)), np.zeros(len(standard))
     entries = np.empty(len(indices))
     if len(indices):
-        _derivative_rows(
-            indptr, indices, weights, moments.covariances.numpy(), inverse_deviation, standard,
-            block_starts(indptr), gradient, entries, diagonal,
-        )  # fmt: skip
+        starts = block_starts(indptr)
+        with threads_for(starts):
+            _derivative_rows(
+                indptr, indices, weights, moments.covariances.numpy(), inverse_deviation, standard,
+                starts, gradient, entries, diagonal,
+            )  # fmt: skip
     return torch.from_numpy(gradient), torch.from_numpy(entries), torch.from_numpy(diagonal)
 
 
@@ -103,10 +109,12 @@ def hessian_product(csr: CSR, derivatives: Derivatives, X: Tensor) -> Tensor:
     product = np.empty_like(rows)
     indptr = csr.indptr.numpy()
     if product.size:
-        _hessian_product(
-            indptr, csr.indices.numpy(), derivatives.entries.numpy(), derivatives.diagonal.numpy(),
-            rows, block_starts(indptr), product,
-        )  # fmt: skip
+        starts = block_starts(indptr)
+        with threads_for(starts):
+            _hessian_product(
+                indptr, csr.indices.numpy(), derivatives.entries.numpy(), derivatives.diagonal.numpy(),
+                rows, starts, product,
+            )  # fmt: skip
     return torch.from_numpy(product)
 
 

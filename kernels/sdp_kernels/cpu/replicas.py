@@ -21,13 +21,12 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdp_kernels.cpu._blocks import block_starts, threads_for
 from sdp_kernels.graph import CSR
 
 WORD = 32
 TILE_WORDS = 32  # 4 KiB a pair of levels: forty levels of planes and waiting words stay in the L1/L2 caches
 LEVELS = 54  # counts below 2^53, all that float64 can report exactly
-ENTRIES_PER_BLOCK = 1 << 15
-MAX_BLOCKS = 256
 EXACT_FLOAT32 = 2.0**24  # integers up to here survive float32
 PLANES_TILE = 64  # planes of one tile of project_signs: two words, four to eight vector registers
 
@@ -60,10 +59,12 @@ def cut_values(csr: CSR, packed: Tensor) -> Tensor:
     shape = (len(starts) - 1, WORD * words)
     if _are_countable(weights):
         counts = np.zeros(shape, dtype=np.int64)
-        _count_cuts(indptr, indices, weights, _words(packed), starts, counts)
+        with threads_for(starts):
+            _count_cuts(indptr, indices, weights, _words(packed), starts, counts)
         return torch.from_numpy(counts.sum(axis=0).astype(np.float64))
     partial = np.zeros(shape, dtype=np.float64)
-    _sum_cuts(indptr, indices, weights, _words(packed), starts, partial)
+    with threads_for(starts):
+        _sum_cuts(indptr, indices, weights, _words(packed), starts, partial)
     return torch.from_numpy(np.add.reduce(partial, axis=0))
 
 
@@ -78,14 +79,6 @@ def project_signs(V: Tensor, planes: Tensor) -> Tensor:
     if packed.size:
         _project(V.numpy(), np.ascontiguousarray(tiles), n_planes, packed)
     return torch.from_numpy(packed.view(np.int32))
-
-
-def block_starts(indptr: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Vertices at which blocks of about equally many CSR entries begin: int64 (n_blocks + 1,)."""
-    n, nnz = len(indptr) - 1, int(indptr[-1])
-    n_blocks = max(1, min(MAX_BLOCKS, nnz // ENTRIES_PER_BLOCK))
-    marks = np.arange(1, n_blocks) * nnz // n_blocks
-    return np.concatenate(([0], np.searchsorted(indptr[:-1], marks), [n])).astype(np.int64)
 
 
 def _words(packed: Tensor) -> NDArray[np.uint32]:

@@ -1,0 +1,434 @@
+"""`maxcut`: relaxation, certified bound, rounding and polish under one clock."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from sdp.maxcut import checkpoint as checkpoints
+from sdp.maxcut.balance import balanced_signs
+from sdp.maxcut.bound import Bound, positive_weight_bound
+from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
+from sdp.maxcut.derandomize import derandomize
+from sdp.maxcut.graph import Graph, as_graph
+from sdp.maxcut.polish import Polisher
+from sdp.maxcut.problem import Problem, prepare
+from sdp.maxcut.relax import Relaxation, relax
+from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
+from sdp.maxcut.rounding import hyperplanes
+
+METHODS = ("auto", "hyperplanes", *DERANDOMIZERS, "anneal")
+RELAXATION_GAP = 1e-4  # certified, at which `auto` turns from the bound to the cut
+RELAXATION_SHARE = 0.25  # of the time limit that `auto` gives the relaxation at most ...
+RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
+PLANES = 1000
+CHECKPOINT_SECONDS = 5.0
+TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
+
+__all__ = ["METHODS", "MaxCutResult", "Progress", "maxcut"]
+
+
+def maxcut(
+    graph: Any,
+    *,
+    time_limit: float = 60.0,
+    target_gap: float | None = None,
+    target_cut: float | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    method: str = "auto",
+    warm_start: ArrayLike | None = None,
+    callback: Callable[[Progress], bool | None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    delta: float = 1e-6,
+    max_rounds: int | None = None,
+) -> MaxCutResult:
+    """Finds a large cut of a graph, and a certified upper bound on every cut.
+
+    Ctrl-C and SIGTERM end the search early with the best cut so far and status "interrupted" (only where Python lets
+    signal handlers be set: in the main thread). Loading the compiled inner loops happens before the clock
+    starts and is reported in `timings`.
+
+    Args:
+        graph: a `Graph`, a file, a scipy.sparse matrix, a networkx or igraph graph, a torch sparse tensor, or arrays
+            (u, v) or (u, v, w). Weights may be negative.
+        time_limit: seconds, positive; may be infinite if `max_rounds` or a target is given.
+        target_gap: stop when (upper_bound - cut_value) / |upper_bound| is at most this.
+        target_cut: stop when the cut is at least this, in units of edge weight.
+        seed: 0 <= seed < 2^31. Time only decides how far a run gets: with an infinite time limit and `max_rounds` the
+            result is the same, bit for bit, at every run and for any number of threads.
+        threads: of the inner loops; all that numba has when None.
+        method: "auto" (relaxation, bound, hyperplanes, polish), "anneal" (polish only: no bound but the trivial
+            one), or the relaxation followed by one way of rounding and nothing else: "hyperplanes", "sosp",
+            "homotopy", "conditional".
+        warm_start: (n,) sides of a partition to start from: 0/1, booleans or -1/+1.
+        callback: called with a `Progress` at every improvement and about ten times a second; True stops the search.
+        checkpoint: file that is kept up to date every few seconds and at the end; if it exists the search goes on
+            from it.
+        delta: probability that the bound is wrong, over the solver's random numbers; in (0, 1).
+        max_rounds: of polishing.
+
+    Returns:
+        The best cut, its bound, and how they came about.
+
+    Raises:
+        ValueError, TypeError: an argument is out of range; the sentence names it.
+        OSError: a file cannot be read or written.
+
+    Complexity: O(m) memory, about 120 bytes an edge; time as allowed.
+
+    >>> triangle = Graph.from_edges([0, 1, 2], [1, 2, 0])
+    >>> result = maxcut(triangle, time_limit=10)
+    >>> result.cut_value, result.upper_bound, result.status
+    (2.0, 2.0, 'optimal')
+    """
+    whole = as_graph(graph)
+    _check_arguments(time_limit, target_gap, target_cut, seed, method, delta, max_rounds)
+    threads = _check_threads(threads)
+    start = None if warm_start is None else _check_warm_start(whole, warm_start)
+    with _thread_count(threads):
+        compiled = _load_kernels()
+        state = _Solve(whole, time_limit, target_gap, target_cut, seed, callback, checkpoint, delta)
+        state.timings["compile"] = compiled
+        with state.signals_caught():
+            if start is not None:
+                state.offer_partition(start)
+            status = state.run(method, math.inf if max_rounds is None else max_rounds)
+        return state.result(status, method, threads)
+
+
+class _Stop(Exception):
+    """The callback asked for the end, a signal came, or a target is reached."""
+
+
+class _Solve:
+    """State of one solve: the clock, the best cut and bound, and who must hear of them."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        time_limit: float,
+        target_gap: float | None,
+        target_cut: float | None,
+        seed: int,
+        callback: Callable[[Progress], bool | None] | None,
+        checkpoint: str | os.PathLike[str] | None,
+        delta: float,
+    ) -> None:
+        self.graph, self.time_limit, self.seed, self.delta = graph, time_limit, seed, delta
+        self.target_gap, self.target_cut, self.callback = target_gap, target_cut, callback
+        self.partition: NDArray[np.uint8] = np.zeros(graph.n_vertices, np.uint8)
+        self.cut_value = 0.0
+        self.bound = Bound(math.inf, "none", 0.0)
+        self.relaxation_value = math.nan
+        self.history: list[tuple[float, float, float]] = []
+        self.timings: dict[str, float] = {}
+        self.notes = list(graph.notes)
+        self.stage = "prepare"
+        self.interrupted = self.cancelled = False
+        self.checkpoint, self.earlier, self.runs = checkpoint, 0.0, 0
+        self.started = time.perf_counter()
+        self._told = self._saved = -math.inf
+        self._unsaved = False
+        if checkpoint is not None and os.path.exists(checkpoint):
+            self._resume(checkpoints.load(checkpoint, graph))
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.started
+
+    # What is found.
+
+    def offer_partition(self, partition: NDArray[np.uint8]) -> None:
+        """Keeps a partition if it cuts more than the best."""
+        value = self.graph.cut_value(partition)
+        if value > self.cut_value or not self.history:
+            self.partition, self.cut_value = partition, value
+            self._record()
+
+    def offer_bound(self, bound: Bound) -> None:
+        """Keeps a bound if it is below the best."""
+        if bound.value < self.bound.value:
+            self.bound = bound
+            self._record()
+
+    def _record(self) -> None:
+        self.history.append((self.earlier + self.elapsed(), self.cut_value, self.bound.value))
+        self._unsaved = True
+        self._told = -math.inf
+
+    # When to stop.
+
+    def gap(self) -> float:
+        return relative_gap(self.cut_value, self.bound.value)
+
+    def is_optimal(self) -> bool:
+        return self.cut_value >= self.bound.value
+
+    def reached_target(self) -> bool:
+        by_gap = self.target_gap is not None and self.gap() <= self.target_gap
+        return by_gap or (self.target_cut is not None and self.cut_value >= self.target_cut)
+
+    def should_stop(self) -> bool:
+        """Tells the callback, keeps the checkpoint, and says whether the search must end."""
+        now = self.elapsed()
+        if self.callback is not None and now - self._told >= TICK_SECONDS:
+            self._told = now
+            progress = Progress(now, self.stage, self.cut_value, self.bound.value, self.gap())
+            self.cancelled = bool(self.callback(progress)) or self.cancelled
+        if self._unsaved and now - self._saved >= CHECKPOINT_SECONDS:
+            self._save()
+        over = now >= self.time_limit or self.interrupted or self.cancelled
+        return over or self.is_optimal() or self.reached_target()
+
+    @contextmanager
+    def signals_caught(self) -> Iterator[None]:
+        """Turns the first SIGINT or SIGTERM into a request to stop; the second acts as it always does."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before: dict[int, Any] = {}
+
+        def request(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            for caught, handler in before.items():
+                signal.signal(caught, handler)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, request)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # The stages.
+
+    def run(self, method: str, max_rounds: float) -> str:
+        """Runs the stages and returns the status."""
+        try:
+            problem = self._timed("prepare", lambda: prepare(self.graph))
+            self.offer_bound(positive_weight_bound(problem))
+            self.offer_partition(self.partition)
+            self._check()
+            self.offer_partition(problem.partition(balanced_signs(problem)))
+            self._check()
+            self._solve(problem, method, max_rounds)
+        except _Stop:
+            pass
+        if self.is_optimal():
+            return "optimal"
+        if self.reached_target():
+            return "target reached"
+        if self.interrupted or self.cancelled:
+            return "interrupted"
+        return "time limit" if self.elapsed() >= self.time_limit else "rounds done"
+
+    def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
+        starts: list[Tensor] = [problem.signs(self.partition)] if self.cut_value > 0 else []
+        # A resumed run has its bound already, unless it was stopped before one was proved.
+        if method != "anneal" and not (
+            method == "auto" and self.runs > 1 and self.bound.h is None and self._bounded()
+        ):
+            relaxed = self._timed("relax", lambda: self._relax(problem, method))
+            self._check()
+            signs = self._timed("round", lambda: self._round(problem, relaxed.V, method))
+            self.offer_partition(problem.partition(signs))
+            self._check()
+            starts.append(signs)
+        if method in ("auto", "anneal"):
+            self._timed("polish", lambda: self._polish(problem, starts, max_rounds))
+
+    def _bounded(self) -> bool:
+        return self.bound.kind in ("chebyshev", "dense")
+
+    def _relax(self, problem: Problem, method: str) -> Relaxation:
+        limit = self.time_limit / 2
+        if method == "auto":
+            limit = min(limit, max(RELAXATION_SHARE * self.time_limit, RELAXATION_SECONDS))
+        relaxed = relax(
+            problem,
+            target_gap=RELAXATION_GAP,
+            time_limit=limit - self.elapsed(),
+            seed=self.seed,
+            delta=self.delta,
+            report=lambda value, bound: self.offer_bound(bound),
+            should_stop=self.should_stop,
+        )
+        self.relaxation_value = relaxed.value
+        return relaxed
+
+    def _round(self, problem: Problem, V: Tensor, method: str) -> Tensor:
+        if method in DERANDOMIZERS:
+            left = self.time_limit - self.elapsed()
+            limit = left if math.isfinite(left) else None
+            return derandomize(problem.csr, V, method, seed=self.seed, time_limit=limit).signs
+        return hyperplanes(problem.csr, V, PLANES, self.seed)[0]
+
+    def _polish(self, problem: Problem, starts: list[Tensor], max_rounds: float) -> None:
+        Polisher(
+            problem,
+            seed=self.seed + (self.runs << 32),
+            should_stop=self.should_stop,
+            improved=lambda signs: self.offer_partition(problem.partition(signs)),
+            time_limit=self.time_limit,
+        ).run(starts, max_rounds)
+
+    def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
+        self.stage, begin = stage, self.elapsed()
+        try:
+            return work()
+        finally:
+            self.timings[stage] = self.elapsed() - begin
+
+    def _check(self) -> None:
+        if self.should_stop():
+            raise _Stop
+
+    # The way in and out.
+
+    def _resume(self, state: checkpoints.Checkpoint) -> None:
+        self.partition, self.cut_value = state.partition, self.graph.cut_value(state.partition)
+        self.bound = Bound(state.upper_bound, state.bound_kind, state.delta)
+        self.relaxation_value, self.earlier, self.runs = state.relaxation_value, state.elapsed, state.runs
+        self.history = list(state.history)
+        self.notes.append(f"went on from a checkpoint after {state.elapsed:.1f} s and {state.runs} run(s)")
+
+    def _save(self) -> None:
+        self._unsaved, self._saved = False, self.elapsed()
+        if self.checkpoint is not None:
+            state = checkpoints.Checkpoint(
+                self.partition,
+                self.bound.value,
+                self.bound.kind,
+                self.bound.delta,
+                self.relaxation_value,
+                tuple(self.history),
+                self.earlier + self.elapsed(),
+                self.runs + 1,
+            )
+            checkpoints.save(self.checkpoint, self.graph, state)
+
+    def result(self, status: str, method: str, threads: int) -> MaxCutResult:
+        """The result; the checkpoint is brought up to date."""
+        self._save()
+        self.history.append((self.earlier + self.elapsed(), self.cut_value, self.bound.value))
+        self.timings["total"] = self.elapsed()
+        return MaxCutResult(
+            cut_value=self.cut_value,
+            partition=self.partition,
+            upper_bound=self.bound.value,
+            gap=self.gap(),
+            bound_kind=self.bound.kind,
+            delta=self.bound.delta,
+            relaxation_value=self.relaxation_value,
+            status=status,
+            history=tuple(self.history),
+            timings=self.timings,
+            seed=self.seed,
+            method=method,
+            threads=threads,
+            graph_name=self.graph.name,
+            n_vertices=self.graph.n_vertices,
+            n_edges=self.graph.n_edges,
+            notes=tuple(self.notes),
+        )
+
+
+def _check_arguments(
+    time_limit: float,
+    target_gap: float | None,
+    target_cut: float | None,
+    seed: int,
+    method: str,
+    delta: float,
+    max_rounds: int | None,
+) -> None:
+    if not time_limit > 0:
+        raise ValueError(f"`time_limit` must be a positive number of seconds; got {time_limit}.")
+    if math.isinf(time_limit) and max_rounds is None and target_gap is None and target_cut is None:
+        raise ValueError("`time_limit` may be infinite only with `max_rounds`, `target_gap` or `target_cut`.")
+    if target_gap is not None and not 0 <= target_gap < math.inf:
+        raise ValueError(f"`target_gap` must be finite and at least 0; got {target_gap}.")
+    if target_cut is not None and not math.isfinite(target_cut):
+        raise ValueError(f"`target_cut` must be finite; got {target_cut}.")
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise TypeError(f"`seed` must be an integer; got {type(seed).__name__}.")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"`seed` must lie in [0, 2^31); got {seed}.")
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
+    if not 0 < delta < 1:
+        raise ValueError(f"`delta` must lie in (0, 1); got {delta}.")
+    if max_rounds is not None and max_rounds < 0:
+        raise ValueError(f"`max_rounds` must be at least 0; got {max_rounds}.")
+
+
+def _check_threads(threads: int | None) -> int:
+    most = int(numba.config.NUMBA_NUM_THREADS)
+    if threads is None:
+        return int(numba.get_num_threads())
+    if not 1 <= threads <= most:
+        raise ValueError(f"`threads` must lie in 1 to {most}, the threads of this machine; got {threads}.")
+    return threads
+
+
+def _check_warm_start(graph: Graph, partition: ArrayLike) -> NDArray[np.uint8]:
+    try:
+        graph.cut_value(partition)
+    except ValueError as error:
+        raise ValueError(f"`warm_start`: {error}") from error
+    return (np.asarray(partition) > 0).astype(np.uint8)
+
+
+@contextmanager
+def _thread_count(threads: int) -> Iterator[None]:
+    before, torch_before = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(threads)
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+        torch.set_num_threads(torch_before)
+
+
+_loaded = threading.Event()
+
+
+def _load_kernels() -> float:
+    """Compiles the inner loops, or loads them from numba's cache, once a process; the seconds it took."""
+    if _loaded.is_set():
+        return 0.0
+    begin = time.perf_counter()
+    problem = prepare(Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3]))
+    relaxed = relax(problem, target_gap=0.0, time_limit=0.0)
+    _rehearse_large(problem, relaxed.V)
+    signs = hyperplanes(problem.csr, relaxed.V, 1, 0)[0]
+    Polisher(problem, seed=0, should_stop=lambda: False, improved=lambda _: None, time_limit=1e-3).run(
+        [signs], 2
+    )
+    _loaded.set()
+    return time.perf_counter() - begin
+
+
+def _rehearse_large(problem: Problem, V: Tensor) -> None:
+    """The loops that only graphs above the dense bound's size need."""
+    from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
+    from sdp_kernels.graph import fields
+
+    h = fields(problem.csr, V)[0]
+    block = chebyshev_bound(problem, h, steps=2, delta=0.5, seed=0, columns=2)[1]
+    ritz_vectors(problem, h, block)
