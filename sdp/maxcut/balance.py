@@ -21,7 +21,8 @@ def balanced_signs(problem: Problem) -> Tensor:
     Complexity: O(n + m). Source: Harary (1953).
     """
     signs = np.zeros(problem.n_vertices, np.int8)
-    _propagate(*(array.numpy() for array in problem.csr), signs)
+    csr = problem.csr
+    _propagate(csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), signs)
     return torch.from_numpy(signs)
 
 

@@ -231,7 +231,7 @@ def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tens
 
 
 def _quantile(delta: float, columns: int) -> float:
-    """Q such that a column of `columns` standard normal numbers all lie within (-q, q) with probability delta."""
+    """The q such that a column of `columns` standard normal numbers all lie within (-q, q) with probability delta."""
     return math.sqrt(2.0) * float(erfinv(delta ** (1.0 / columns)))
 
 

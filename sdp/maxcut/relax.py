@@ -223,11 +223,11 @@ class _Run:
         return steps_for(tau, self.problem.n_vertices, scaled.upper, self.delta)
 
     def _keep(self, bound: Bound) -> None:
-        if self.best is None or bound.value < self.best.value:
-            if math.isfinite(bound.value):
-                self.best = Bound(bound.value, bound.kind, self.delta if bound.delta else 0.0, bound.h)
-                if self.report is not None:
-                    self.report(self.value, self.best)
+        if not math.isfinite(bound.value) or (self.best is not None and bound.value >= self.best.value):
+            return
+        self.best = Bound(bound.value, bound.kind, self.delta if bound.delta else 0.0, bound.h)
+        if self.report is not None:
+            self.report(self.value, self.best)
 
 
 def _with_columns(V: Tensor, vectors: Tensor) -> Tensor:

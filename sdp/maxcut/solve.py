@@ -110,7 +110,7 @@ def maxcut(
         return state.result(status, method, threads)
 
 
-class _Stop(Exception):
+class _Stop(Exception):  # noqa: N818 - it is no error
     """The callback asked for the end, a signal came, or a target is reached."""
 
 
@@ -203,16 +203,18 @@ class _Solve:
 
         def request(number: int, frame: FrameType | None) -> None:
             self.interrupted = True
+            restore()
+
+        def restore() -> None:
             for caught, handler in before.items():
                 signal.signal(caught, handler)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, request)
+        for caught in (signal.SIGINT, signal.SIGTERM):
+            before[caught] = signal.signal(caught, request)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore()
 
     # The stages.
 
@@ -377,7 +379,7 @@ def _check_arguments(
 
 
 def _check_threads(threads: int | None) -> int:
-    most = int(numba.config.NUMBA_NUM_THREADS)
+    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     if threads is None:
         return int(numba.get_num_threads())
     if not 1 <= threads <= most:

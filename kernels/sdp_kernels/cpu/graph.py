@@ -20,7 +20,7 @@ BLOCK = 256  # rows a task: small enough to balance rows of unequal length, larg
 SERIAL_WORK = (
     1 << 18
 )  # multiply-adds of a colour class below which waking a second thread costs more than it saves
-_ROWS: dict[str, Any] = {"cache": True, "nogil": True, "parallel": True, "fastmath": {"contract", "reassoc"}}
+FUSED = {"contract", "reassoc"}
 
 
 def adjacency_product(csr: CSR, X: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def gains(csr: CSR, signs: Tensor) -> Tensor:
     return gained
 
 
-@njit(**_ROWS)
+@njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
 def _adjacency_product(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -91,7 +91,7 @@ def _adjacency_product(
                 product[i, k] = acc[k]
 
 
-@njit(**_ROWS)
+@njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
 def _chebyshev_step(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -117,7 +117,7 @@ def _chebyshev_step(
                 squares[block, k] += new * new
 
 
-@njit(**_ROWS)
+@njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
 def _mixing_sweep(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -136,7 +136,7 @@ def _mixing_sweep(
             _mix_rows(indptr, indices, weights, begin, min(last, begin + BLOCK), V, omega)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, fastmath=FUSED)
 def _mix_rows(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -170,7 +170,7 @@ def _mix_rows(
             V[i, k] = length * g[k]
 
 
-@njit(**_ROWS)
+@njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
 def _fields(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -197,7 +197,7 @@ def _fields(
             products[i] = product
 
 
-@njit(**_ROWS)
+@njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
 def _gains(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
