@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numba
@@ -55,7 +56,7 @@ def quad_probability(a: float, b: float, r: float) -> float:
     turn = b / r if r else 0.0
     marks = [turn - 8.0 * width, turn - width, turn, turn + width, turn + 8.0 * width, -1.0, 1.0]
     marks = sorted({-12.0, a, *(x for x in marks if -12.0 < x < a)})
-    pieces = zip(marks[:-1], marks[1:], strict=True)
+    pieces = itertools.pairwise(marks)
     phi2 = math.fsum(scipy.integrate.quad(integrand, *p, epsabs=1e-15, epsrel=1e-13)[0] for p in pieces)
     return float(ndtr(a) + ndtr(b)) - 2.0 * phi2
 
@@ -207,8 +208,8 @@ def test_refusals() -> None:
         probit_cut.probit_cut_value(csr, 0.0 * V, mu, math.inf)
     with pytest.raises(ValueError, match=r"must be finite where a gradient is wanted; got inf\."):
         probit_cut.probit_cut_value_and_grad(csr, V, mu, math.inf)
+    moments = probit_cut.law(csr, V, 1.0)
     with pytest.raises(ValueError, match=r"`mean` must have shape \(2,\); got \(1,\)"):
-        moments = probit_cut.law(csr, V, 1.0)
         probit_cut.law_value(csr, moments, torch.zeros(1).double())
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         probit_cut.conditional_rounding(csr, torch.tensor([0.5, 1.5]).double())

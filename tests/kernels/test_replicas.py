@@ -53,7 +53,7 @@ def test_cut_values(W: cuts.Matrix, n_replicas: int) -> None:
     expected = cuts.cut_values(csr, signs)
     scale = float(np.abs(W).sum()) + 1.0
     assert np.abs(values[:n_replicas] - expected).max(initial=0.0) <= TOLERANCE * scale
-    if (W == np.rint(W)).all():
+    if (np.rint(W) == W).all():
         assert (values[:n_replicas] == expected).all()
     assert (values[n_replicas:] == 0.0).all()
 
