@@ -85,9 +85,9 @@ def table(records: list[Record]) -> str:
 def growth_per_decade(sizes: dict[int, list[Record]]) -> list[tuple[int, float]]:
     """For each size that has one a tenth of it: the factor by which the median seconds an edge grew.
 
-    >>> a_tenth, whole = [{"seconds": 1.0, "n_edges": 10}], [{"seconds": 15.0, "n_edges": 100}]
+    >>> a_tenth, whole = [{"seconds": 1.0, "n_edges": 10}], [{"seconds": 20.0, "n_edges": 100}]
     >>> growth_per_decade({10: a_tenth, 100: whole})
-    [(100, 1.5)]
+    [(100, 2.0)]
     """
     an_edge: dict[int, float] = {}
     for edges_asked, runs in sizes.items():
