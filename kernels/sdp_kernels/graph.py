@@ -84,7 +84,9 @@ def check_class_ptr(class_ptr: Tensor, csr: CSR) -> None:
     if class_ptr.dtype != torch.int64:
         raise TypeError(f"`class_ptr` must be torch.int64; got {class_ptr.dtype}.")
     n = csr.n_vertices
-    if class_ptr.ndim != 1 or class_ptr.numel() == 0 or class_ptr[0] != 0 or class_ptr[-1] != n:
+    is_vector = class_ptr.ndim == 1 and class_ptr.numel() > 0
+    # A class that ends beyond n would send the kernels out of their arrays.
+    if not is_vector or class_ptr[0] != 0 or class_ptr[-1] != n or bool((class_ptr.diff() < 0).any()):
         raise ValueError(f"`class_ptr` must be a vector that rises from 0 to {n}, the number of vertices.")
 
 

@@ -41,7 +41,7 @@ COLUMNS = 8  # one 64-byte cache line of float64 a vertex; 4 columns need 20% mo
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
 _UNIT_ROUNDOFF = 2.0**-53
 _ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
-_ABS_B_NORM = 3.0  # | |B| |_2 <= 1 + 2/up and up >= 1
+_LEAST_TAU = 1e-14  # of the spectrum's width: about what float64 can certify
 _TOO_LARGE = 1e100  # a block this long has proved all it can, and would overflow
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
 _EIGENSOLVER_ULPS = 4.0  # LAPACK's error is a small multiple of n ulps of the norm
@@ -98,8 +98,10 @@ class ScaledDual:
 def positive_weight_bound(problem: Problem) -> Bound:
     """No cut is worth more than all positive weights together; equality on bipartite graphs."""
     weights = problem.graph.weights64
-    value = math.fsum(weights[weights > 0].tolist()) / 2
-    if not problem.graph.is_integer:
+    positive = weights[weights > 0].tolist()
+    value = math.fsum(positive) / 2
+    # What the correctly rounded sum left out: only a sum rounded down must go up, or 0 would never be proved.
+    if not problem.graph.is_integer and math.fsum([*positive, -2 * value]) > 0:
         value = math.nextafter(value, math.inf)
     return Bound(value, "sum of positive weights", 0.0)
 
@@ -118,14 +120,17 @@ def dense_bound(problem: Problem, h: Tensor) -> Bound:
     matrix = adjacency_product(scaled.rows, torch.eye(n, dtype=torch.float64))
     matrix.diagonal().add_(scaled.diagonal)
     lowest = float(torch.linalg.eigvalsh(matrix)[0])
-    error = _EIGENSOLVER_ULPS * n * _UNIT_ROUNDOFF * (1 + scaled.upper)
+    # Off the diagonal the norm is at most 1; h may be negative and its size far above `upper`.
+    error = _EIGENSOLVER_ULPS * n * _UNIT_ROUNDOFF * (1 + float(scaled.diagonal.abs().max()))
     return Bound(_Value(problem, h, scaled.d)(max(0.0, error - lowest)), "dense", 0.0, h)
 
 
 def steps_for(tau: float, n: int, upper: float, delta: float, columns: int = COLUMNS) -> int:
     """Chebyshev steps after which a matrix without an eigenvalue below 0 is certified to -tau."""
     start = math.acosh(max(2.0, math.sqrt(n) / _quantile(delta, columns)))
-    return max(2, math.ceil(start / math.acosh(1 + 2 * tau / upper)))
+    # acosh(1 + 2x) = 2 asinh(sqrt x), which does not round to 0 for small x.
+    rate = 2 * math.asinh(math.sqrt(max(tau / upper, _LEAST_TAU)))
+    return max(2, math.ceil(start / rate))
 
 
 def chebyshev_bound(
@@ -141,9 +146,10 @@ def chebyshev_bound(
     """Bound of a dual vector by the block Chebyshev certificate.
 
     Rounding. One step in float64 errs by at most e = u (deg + 12) (2 | |B| | + 1) max |Y| in norm, where u = 2^-53,
-    deg is the largest number of entries in a row and 12 pays for the rounding of B's own entries. An error made
-    j steps before the end grows by at most (j + 1) T_j(1 + 2 tau/up). So the component along the lowest
-    eigenvector is at least T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
+    deg is the largest number of entries in a row, 12 pays for the rounding of B's own entries, and
+    | |B| | <= max_i |B_ii| + 2/up, because D^-1/2 |A| D^-1/2 is similar to D^-1 |A|, whose rows add up to less
+    than 1. An error made j steps before the end grows by at most (j + 1) T_j(1 + 2 tau/up). So the component along
+    the lowest eigenvector is at least T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
 
     Args:
         problem: the graph.
@@ -173,7 +179,8 @@ def chebyshev_bound(
 
     q = _quantile(delta, columns)
     degree = int(problem.csr.indptr.diff().max())
-    step_error = _UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * _ABS_B_NORM + 1)
+    norm_of_b = float(diagonal.abs().max()) + 2 / scaled.upper
+    step_error = _UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
     largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
     tau, value_of = math.inf, _Value(problem, h, scaled.d)
     for k in range(2, steps + 1):
@@ -183,7 +190,8 @@ def chebyshev_bound(
         largest = max(largest, norm)
         sure = q - 0.5 * (k + 1) * (k + 2) * step_error * largest
         if sure > 0:
-            tau = min(tau, scaled.upper / 2 * (math.cosh(math.acosh(max(1.0, norm / sure)) / k) - 1))
+            # cosh x - 1 = 2 sinh^2(x/2), without the cancellation.
+            tau = min(tau, scaled.upper * math.sinh(math.acosh(max(1.0, norm / sure)) / (2 * k)) ** 2)
         if norm > _TOO_LARGE or (should_stop is not None and should_stop(value_of(tau))):
             break
     return Bound(value_of(tau), "chebyshev", delta, h), current
@@ -249,6 +257,8 @@ class _Value:
         dual = self._sum_h + tau * self._sum_d
         scaled = problem.total_weight / 2 + dual / 4 + problem.lost_weight
         # The sums are correctly rounded; the few operations on them err by ulps of their terms.
-        slack = 8 * _UNIT_ROUNDOFF * (problem.absolute_weight + abs(dual) + problem.lost_weight)
+        # Not of `dual`: where h is negative its two parts nearly cancel.
+        terms = problem.absolute_weight + abs(self._sum_h) + tau * self._sum_d + problem.lost_weight
+        slack = 8 * _UNIT_ROUNDOFF * terms
         value = (scaled + slack) / problem.scale
         return float(math.floor(value)) if problem.graph.is_integer else value

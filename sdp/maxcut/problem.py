@@ -109,7 +109,8 @@ def prepare(graph: Graph) -> Problem:
 
     exact = graph.weights64
     largest = float(np.abs(exact).max()) if exact.size else 0.0
-    scale = 2.0 ** -math.floor(math.log2(largest)) if largest > 0 else 1.0
+    # 2^1023 is the largest power of two: subnormal weights stay below 1.
+    scale = 2.0 ** min(-math.floor(math.log2(largest)), 1023) if largest > 0 else 1.0
     weights = (exact * scale).astype(np.float32)
     lost = float(np.abs(weights.astype(np.float64) - exact * scale).sum()) / 2
     magnitudes = np.abs(weights[weights != 0])

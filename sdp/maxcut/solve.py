@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from numbers import Integral, Real
 from types import FrameType
 from typing import Any
 
@@ -96,12 +98,13 @@ def maxcut(
     (2.0, 2.0, 'optimal')
     """
     whole = as_graph(graph)
+    _check_types(time_limit, target_gap, target_cut, seed, delta, max_rounds, threads, callback)
     _check_arguments(time_limit, target_gap, target_cut, seed, method, delta, max_rounds)
     threads = _check_threads(threads)
     start = None if warm_start is None else _check_warm_start(whole, warm_start)
     with _thread_count(threads):
         compiled = _load_kernels()
-        state = _Solve(whole, time_limit, target_gap, target_cut, seed, callback, checkpoint, delta)
+        state = _Solve(whole, time_limit, target_gap, target_cut, int(seed), callback, checkpoint, delta)
         state.timings["compile"] = compiled
         with state.signals_caught():
             if start is not None:
@@ -139,7 +142,7 @@ class _Solve:
         self.notes = list(graph.notes)
         self.stage = "prepare"
         self.interrupted = self.cancelled = False
-        self.checkpoint, self.earlier, self.runs = checkpoint, 0.0, 0
+        self.checkpoint, self.earlier, self.earlier_delta, self.runs = checkpoint, 0.0, 0.0, 0
         self.started = time.perf_counter()
         self._told = self._saved = -math.inf
         self._unsaved = False
@@ -154,14 +157,16 @@ class _Solve:
     def offer_partition(self, partition: NDArray[np.uint8]) -> None:
         """Keeps a partition if it cuts more than the best."""
         value = self.graph.cut_value(partition)
-        if value > self.cut_value or not self.history:
+        if value > self.cut_value or (not self.history and value == self.cut_value):
             self.partition, self.cut_value = partition, value
             self._record()
 
     def offer_bound(self, bound: Bound) -> None:
         """Keeps a bound if it is below the best."""
         if bound.value < self.bound.value:
-            self.bound = bound
+            # The least of two bounds is wrong if either is.
+            delta = min(1.0, bound.delta + self.earlier_delta) if bound.delta else 0.0
+            self.bound = replace(bound, delta=delta)
             self._record()
 
     def _record(self) -> None:
@@ -175,7 +180,8 @@ class _Solve:
         return relative_gap(self.cut_value, self.bound.value)
 
     def is_optimal(self) -> bool:
-        return self.cut_value >= self.bound.value
+        # No number lies between the two: sums of fractional weights are rounded, bounds upwards.
+        return math.nextafter(self.cut_value, math.inf) >= self.bound.value
 
     def reached_target(self) -> bool:
         by_gap = self.target_gap is not None and self.gap() <= self.target_gap
@@ -240,10 +246,7 @@ class _Solve:
 
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
         starts: list[Tensor] = [problem.signs(self.partition)] if self.cut_value > 0 else []
-        # A resumed run has its bound already, unless it was stopped before one was proved.
-        if method != "anneal" and not (
-            method == "auto" and self.runs > 1 and self.bound.h is None and self._bounded()
-        ):
+        if method != "anneal" and not (method == "auto" and self._relaxed_earlier()):
             relaxed = self._timed("relax", lambda: self._relax(problem, method))
             self._check()
             signs = self._timed("round", lambda: self._round(problem, relaxed.V, method))
@@ -253,8 +256,11 @@ class _Solve:
         if method in ("auto", "anneal"):
             self._timed("polish", lambda: self._polish(problem, starts, max_rounds))
 
-    def _bounded(self) -> bool:
-        return self.bound.kind in ("chebyshev", "dense")
+    def _relaxed_earlier(self) -> bool:
+        """Whether an earlier run came to the end of the relaxation: its bound is in the checkpoint."""
+        return (
+            self.runs > 0 and self.bound.kind in ("chebyshev", "dense") and self.relaxation_value > -math.inf
+        )
 
     def _relax(self, problem: Problem, method: str) -> Relaxation:
         limit = self.time_limit / 2
@@ -304,6 +310,7 @@ class _Solve:
     def _resume(self, state: checkpoints.Checkpoint) -> None:
         self.partition, self.cut_value = state.partition, self.graph.cut_value(state.partition)
         self.bound = Bound(state.upper_bound, state.bound_kind, state.delta)
+        self.earlier_delta = state.delta
         self.relaxation_value, self.earlier, self.runs = state.relaxation_value, state.elapsed, state.runs
         self.history = list(state.history)
         self.notes.append(f"went on from a checkpoint after {state.elapsed:.1f} s and {state.runs} run(s)")
@@ -349,6 +356,35 @@ class _Solve:
         )
 
 
+def _check_types(
+    time_limit: object,
+    target_gap: object,
+    target_cut: object,
+    seed: object,
+    delta: object,
+    max_rounds: object,
+    threads: object,
+    callback: object,
+) -> None:
+    given: list[tuple[str, object, type, str]] = [
+        ("time_limit", time_limit, Real, "a number"),
+        ("seed", seed, Integral, "an integer"),
+        ("delta", delta, Real, "a number"),
+    ]
+    optional: list[tuple[str, object, type, str]] = [
+        ("target_gap", target_gap, Real, "a number"),
+        ("target_cut", target_cut, Real, "a number"),
+        ("max_rounds", max_rounds, Integral, "an integer"),
+        ("threads", threads, Integral, "an integer"),
+    ]
+    given += [entry for entry in optional if entry[1] is not None]
+    for name, value, kind, words in given:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"`{name}` must be {words}; got {type(value).__name__}.")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"`callback` must be callable; got {type(callback).__name__}.")
+
+
 def _check_arguments(
     time_limit: float,
     target_gap: float | None,
@@ -366,8 +402,6 @@ def _check_arguments(
         raise ValueError(f"`target_gap` must be finite and at least 0; got {target_gap}.")
     if target_cut is not None and not math.isfinite(target_cut):
         raise ValueError(f"`target_cut` must be finite; got {target_cut}.")
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
-        raise TypeError(f"`seed` must be an integer; got {type(seed).__name__}.")
     if not 0 <= seed < 2**31:
         raise ValueError(f"`seed` must lie in [0, 2^31); got {seed}.")
     if method not in METHODS:
@@ -384,15 +418,18 @@ def _check_threads(threads: int | None) -> int:
         return int(numba.get_num_threads())
     if not 1 <= threads <= most:
         raise ValueError(f"`threads` must lie in 1 to {most}, the threads of this machine; got {threads}.")
-    return threads
+    return int(threads)
 
 
 def _check_warm_start(graph: Graph, partition: ArrayLike) -> NDArray[np.uint8]:
+    sides = np.asarray(partition)
+    if sides.dtype.kind not in "biuf":
+        raise TypeError(f"`warm_start` must hold 0 and 1, -1 and +1 or booleans; got {sides.dtype}.")
     try:
-        graph.cut_value(partition)
+        graph.cut_value(sides)
     except ValueError as error:
         raise ValueError(f"`warm_start`: {error}") from error
-    return (np.asarray(partition) > 0).astype(np.uint8)
+    return (sides > 0).astype(np.uint8)
 
 
 @contextmanager
