@@ -30,14 +30,21 @@ from sdp_kernels.graph import gains
 
 REPLICAS = 8
 FIRST_HEATS = (1.5, 5.0, 20.0)  # hubs freeze early: debian12-deps needs 20, toroidal grids 1.5
+HEAVY_HEAT = (
+    2.0  # of the root mean square field, in place of 20 where a few weights outweigh the median by far
+)
 REHEATS = (0.3, 0.45, 0.6, 0.8, 1.1, 1.6, 2.5, 4.0, 8.0)
 COLD = 0.2
 LENGTHS = {"small": (50, 100, 400), "large": (20, 50, 100)}  # sweeps of a round
 LARGE = 50_000  # vertices
 PATIENCE = 60  # rounds without improvement that an island is given at least
+EXPLORE = 3  # every so many rounds the length is the next in turn, not the best so far
 KICK = 2.5  # reheating of every second new island
 SLICE = 2e7  # vertex visits between two looks at the clock: 0.05 to 0.4 s
-FIRST_SHARE = 0.2  # of the time limit, for the first anneal from random partitions
+FIRST_SHARE = (
+    0.1  # of the time limit, for the first anneal from random partitions: G60 gains 10 by 3,000 sweeps
+)
+FIRST_SWEEPS = (20, 5000)  # at least and at most
 _VISITS_PER_SECOND = (
     4e7  # of two threads, of this project's slowest machine; only sets the first anneal's length
 )
@@ -102,7 +109,8 @@ class Polisher:
         n = problem.n_vertices
         degree = 2 * problem.n_edges / n
         visits = FIRST_SHARE * min(time_limit, 60.0) * _VISITS_PER_SECOND / (1 + degree / 20)
-        self._first_sweeps = int(min(1000, max(20, visits / (REPLICAS * n))))
+        self._first_sweeps = int(np.clip(visits / (REPLICAS * n), *FIRST_SWEEPS))
+        self._first_heats, self._reheats = _heats(problem)
         self._lengths = LENGTHS["large" if n > LARGE else "small"]
         self._visit_cost, self._change_cost = 1.0, 4.0 + degree
         self.best: Tensor | None = None
@@ -122,9 +130,11 @@ class Polisher:
             self._offer(island)
             self._evolve(island, max_rounds)
             if self.best is not None:
-                merged = self.best[None].clone()
-                added = partition_crossover(self._problem.csr, merged, island.elite)
-                self._offer(_Island(merged, self._best_value + float(added.sum())))
+                merged = self._island(self.best[None], self._best_value)
+                merged.value += float(
+                    partition_crossover(self._problem.csr, merged.elite, island.elite).sum()
+                )
+                self._offer(merged)
 
     def _evolve(self, island: _Island, max_rounds: float) -> None:
         """Rounds on one island until it stops improving."""
@@ -144,7 +154,7 @@ class Polisher:
         n = self._problem.n_vertices
         generator = np.random.Generator(np.random.Philox(key=[self._seed, self._stream]))
         signs = torch.from_numpy(generator.integers(0, 2, (REPLICAS, n), dtype=np.int8) * 2 - 1)
-        heats = np.resize(FIRST_HEATS, REPLICAS)
+        heats = np.resize(self._first_heats, REPLICAS)
         self._anneal(signs, heats, self._first_sweeps)
         self.rounds += 1
         if starts:
@@ -153,7 +163,7 @@ class Polisher:
             signs = torch.cat([signs, polished])
         values = [self._problem.cut_value(row) * self._problem.scale for row in signs]
         first = int(np.argmax(values))
-        island = _Island(signs[first : first + 1].clone(), values[first])
+        island = self._island(signs[first : first + 1], values[first])
         island.value += float(partition_crossover(self._problem.csr, island.elite, signs).sum())
         return island
 
@@ -165,24 +175,26 @@ class Polisher:
         self.rounds += 1
         values = [self._problem.cut_value(row) * self._problem.scale for row in signs]
         first = int(np.argmax(values))
-        return _Island(signs[first : first + 1].clone(), values[first])
+        return self._island(signs[first : first + 1], values[first])
 
     def _round(self, island: _Island) -> None:
         """One reheating of every replica, half of them as paid best so far, the others in turn."""
-        explore = self.rounds % 3 == 0
-        length = island.lengths(self._lengths).next() if explore else island.lengths(self._lengths).best(1)[0]
-        heats = island.heats
+        heats, lengths = island.heats, island.lengths
+        length = lengths.next() if self.rounds % EXPLORE == 0 else lengths.best(1)[0]
         arms = heats.best(REPLICAS // 2)
         arms += [heats.next() for _ in range(REPLICAS - len(arms))]
         signs = island.elite.repeat(REPLICAS, 1)
-        costs = self._anneal(signs, np.array([REHEATS[arm] for arm in arms]), self._lengths[length])
+        costs = self._anneal(signs, np.array([self._reheats[arm] for arm in arms]), lengths.values[length])
         added = partition_crossover(self._problem.csr, island.elite, signs)
         for arm, gain, cost in zip(arms, added.tolist(), costs.tolist(), strict=True):
             heats.credit(arm, gain / cost)
         total = float(added.sum())
-        island.lengths(self._lengths).credit(length, total / float(costs.sum()))
+        lengths.credit(length, total / float(costs.sum()))
         island.value += total
         self.rounds += 1
+
+    def _island(self, elite: Tensor, value: float) -> _Island:
+        return _Island(elite.clone(), value, _Arms(self._reheats), _Arms(self._lengths))
 
     def _anneal(self, signs: Tensor, heats: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
         """Anneals every replica from its heat to the cold, then one-opt; the work each took, float64 (R,)."""
@@ -224,21 +236,26 @@ class Polisher:
 
 @dataclass
 class _Island:
-    """One elite partition and what reheatings have earned on it.
+    """One elite partition and what has paid on it.
 
     Attributes:
         elite: int8 (1, n).
         value: its cut value in problem units.
-        heats: earnings of `REHEATS`.
+        heats: earnings of the reheatings.
+        lengths: earnings of the lengths of a round.
     """
 
     elite: Tensor
     value: float
-    heats: _Arms = field(default_factory=lambda: _Arms(REHEATS))
-    _lengths: _Arms | None = None
+    heats: _Arms
+    lengths: _Arms
 
-    def lengths(self, choices: Sequence[float]) -> _Arms:
-        """Earnings of the lengths of a round."""
-        if self._lengths is None:
-            self._lengths = _Arms(choices)
-        return self._lengths
+
+def _heats(problem: Problem) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """First heats and reheats in units of `problem.unit`, reaching the field of the heaviest weights."""
+    squares = float(problem.csr.weights.double().square().sum()) / problem.n_vertices
+    hottest = HEAVY_HEAT * math.sqrt(squares) / problem.unit
+    if hottest <= FIRST_HEATS[-1]:
+        return FIRST_HEATS, REHEATS
+    spread = math.sqrt(hottest / FIRST_HEATS[-1])
+    return (*FIRST_HEATS, hottest), (*REHEATS, REHEATS[-1] * spread, REHEATS[-1] * spread**2)

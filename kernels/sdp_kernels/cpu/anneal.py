@@ -17,6 +17,7 @@ from sdp_kernels.anneal import BLOCK_VERTICES, threshold_table
 from sdp_kernels.cpu._philox import philox
 from sdp_kernels.graph import CSR
 
+MAX_PASSES = 1000  # of one_opt; an anneal leaves work for about ten
 _PLACE_SHIFT = np.uint64(16)  # a 32-bit word to one of 2^16 places in the table
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
@@ -167,13 +168,15 @@ def _one_opt(
 ) -> None:
     for replica in prange(all_signs.shape[0]):
         signs, gains = all_signs[replica], all_gains[replica]
-        moved = True
-        while moved:
+        # Exact gains end by themselves; the cap is for gains so rounded that two vertices could chase each other.
+        for _ in range(MAX_PASSES):
             moved = False
             for i in range(len(signs)):
                 if gains[i] > tolerance:
                     _flip(indptr, indices, weights, signs, gains, i)
                     moved = True
+            if not moved:
+                break
 
 
 @njit(cache=True, nogil=True)
