@@ -37,7 +37,7 @@ def progress_line(time_limit: float, *, quiet: bool) -> Iterator[Callable[[Progr
         TextColumn("cut {task.fields[cut]}  bound {task.fields[bound]}  gap {task.fields[gap]}"),
     )
     with Display(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task("reading", total=time_limit, cut=UNKNOWN, bound=UNKNOWN, gap=UNKNOWN)
+        task = display.add_task("loading", total=time_limit, cut=UNKNOWN, bound=UNKNOWN, gap=UNKNOWN)
 
         def show(progress: Progress) -> bool:
             display.update(

@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         _errors.say(_usage_sentence(problem))
         return _errors.BAD_INPUT
     except (typer.Abort, KeyboardInterrupt):
-        _errors.say("interrupted before there was a cut; nothing was written.")
+        _errors.say("interrupted; nothing was written.")
         return _errors.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output is gone; give the interpreter's last flush somewhere to go.

@@ -34,7 +34,7 @@ MAX_GRID_DEGREE = 8
 MAX_GRID_DIFFERENCES = 12  # a wrapped 8-neighbour grid has at most 10 distinct differences
 MIN_GRID_SHARE = 0.9  # edges of a grid that must be there: those of weight zero may have been dropped
 LOG_TIME_FROM = 20.0  # last over first time from which a linear axis would squeeze the early steps
-VIEW_GAPS = 1.5  # final gaps shown below the final cut; starting cuts far below would flatten the rest
+VIEW_BELOW, VIEW_ABOVE = 1.5, 0.5  # final gaps shown; far off starting values would flatten the rest
 DPI = 150
 
 
@@ -171,8 +171,8 @@ def _set_view(axes: Axes, result: MaxCutResult, values: NDArray[np.float64]) -> 
     low, high = float(known.min()), float(known.max())
     gap = result.upper_bound - result.cut_value
     if math.isfinite(gap) and gap > 0:
-        low = max(low, result.cut_value - VIEW_GAPS * gap)
-        high = min(high, result.upper_bound + VIEW_GAPS * gap)
+        low = max(low, result.cut_value - VIEW_BELOW * gap)
+        high = min(high, result.upper_bound + VIEW_ABOVE * gap)
     margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - margin, high + margin)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import subprocess
@@ -48,6 +49,27 @@ RESULT_FIELDS = [
     "n_edges",
     "notes",
 ]
+OPERATIONS = {  # family of sdp_kernels -> its operations
+    "anneal": {"anneal", "one_opt", "partition_crossover"},
+    "graph": {
+        "adjacency_product",
+        "chebyshev_step",
+        "fields",
+        "gains",
+        "laplacian_product",
+        "mixing_sweep",
+    },
+    "probit_cut": {
+        "conditional_rounding",
+        "hessian_product",
+        "law",
+        "law_derivatives",
+        "law_value",
+        "probit_cut_value",
+        "probit_cut_value_and_grad",
+    },
+    "replicas": {"cut_values", "n_words", "pack_signs", "project_signs", "unpack_signs"},
+}
 GRAPH_METHODS = {
     "from_file": ["path", "format"],
     "from_edges": ["u", "v", "w", "n_vertices"],
@@ -110,14 +132,25 @@ def test_members_of_graph() -> None:
     assert set(dir(graph)) >= GRAPH_ATTRIBUTES
 
 
-def test_operations_of_the_kernels() -> None:
-    """`__all__` lists the families of operations, and each has a public file and a CPU twin."""
-    families = set(sdp_kernels.__all__)
-    assert {"anneal", "graph", "probit_cut"} <= families
-    public = {module.name for module in pkgutil.iter_modules(sdp_kernels.__path__)}
-    for family in families:
-        assert family in public
-        assert inspect.getdoc(importlib.import_module(f"sdp_kernels.{family}"))
+@pytest.mark.parametrize("family", sorted(OPERATIONS))
+def test_operations_of_the_kernels(family: str) -> None:
+    """Each family has these operations, each of them a docstring, and the family a CPU twin."""
+    module = importlib.import_module(f"sdp_kernels.{family}")
+    found = {
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not name.startswith(("_", "check_"))
+    }
+    assert found == OPERATIONS[family]
+    assert all(inspect.getdoc(getattr(module, name)) for name in found)
+    assert importlib.util.find_spec(f"sdp_kernels.cpu.{family}") is not None
+
+
+def test_every_public_file_of_the_kernels_is_a_family() -> None:
+    public = {module.name for module in pkgutil.iter_modules(sdp_kernels.__path__) if not module.ispkg}
+    assert {name for name in public if not name.startswith("_")} == {*OPERATIONS, "engines"}
 
 
 @pytest.mark.parametrize(
