@@ -184,7 +184,7 @@ class Polisher:
         arms = heats.best(REPLICAS // 2)
         arms += [heats.next() for _ in range(REPLICAS - len(arms))]
         signs = island.elite.repeat(REPLICAS, 1)
-        costs = self._anneal(signs, np.array([self._reheats[arm] for arm in arms]), lengths.values[length])
+        costs = self._anneal(signs, np.array([self._reheats[arm] for arm in arms]), int(lengths.values[length]))
         added = partition_crossover(self._problem.csr, island.elite, signs)
         for arm, gain, cost in zip(arms, added.tolist(), costs.tolist(), strict=True):
             heats.credit(arm, gain / cost)
