@@ -68,7 +68,8 @@ def quad_probability(a: float, b: float, r: float) -> float:
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_edge_probability(r: float, sign: float) -> None:
     rng = np.random.default_rng(int(1e6 * r))
-    points = [(0.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.3, 0.3 + 1e-4), (5.0, 4.9), (7.4, 0.1), (7.6, -0.1)]
+    points = [(0.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.3, 0.3 + 1e-4), (5.0, 4.9), (6.4, 6.3), (-6.4, 6.3)]
+    points += [(7.4, 0.1), (7.6, -0.1)]  # both sides of where the integrand is dropped
     points += [tuple(rng.normal(size=2) * scale) for scale in (0.01, 0.5, 1.0, 2.0, 3.0)]
     for a, b in points:
         assert edge(a, b, sign * r) == pytest.approx(quad_probability(a, b, sign * r), abs=PROBABILITY)
@@ -184,6 +185,12 @@ def test_conditional_rounding_loses_nothing(W: cuts.Matrix) -> None:
         signs = probit_cut.conditional_rounding(csr, torch.from_numpy(p))
         assert set(signs.tolist()) <= {-1, 1}
         assert cuts.cut_values(csr, signs[:, None])[0] >= expected - 1e-12
+
+
+def test_conditional_rounding_takes_the_likelier_side_of_a_tie() -> None:
+    csr = cuts.csr_of(GRAPHS["no edges"])
+    p = torch.tensor([0.2, 0.9, 0.5, 0.0, 1.0], dtype=torch.float64)
+    assert probit_cut.conditional_rounding(csr, p).tolist() == [-1, 1, 1, -1, 1]
 
 
 def test_refusals() -> None:
