@@ -89,6 +89,8 @@ def anneal(
 def one_opt(csr: CSR, signs: Tensor, gains: Tensor, tolerance: float = 0.0) -> None:
     """Changes the side of any vertex whose gain is above `tolerance`, in vertex order, until none is; in place.
 
+    An engine may stop after a thousand passes or more, so that rounded gains cannot keep it for ever.
+
     Args:
         csr: the graph.
         signs: int8 (R, n), changed in place.
