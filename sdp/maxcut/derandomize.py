@@ -25,14 +25,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sdp.maxcut import streams
+from sdp.maxcut.axes import maximise_along, principal_axes
 from sdp.maxcut.descent import descend
 from sdp_kernels import probit_cut, replicas
 from sdp_kernels.graph import CSR
@@ -53,13 +54,10 @@ CONDITIONED_DRAWS = 4
 SHRINK = 0.75
 HOMOTOPY_STEPS = 5  # in mu, for each V; with 10 the cuts are no better and cost twice as much
 
-AXIS_POINTS = 6  # quantiles of each axis, then
-MAX_AXIS_POINTS = 100
-AXIS_REFINEMENTS = 2  # points at the vertex of a parabola; 16 + 3 gave the same cuts on G14, G22, G32
-
-LONGEST_MOVE = 0.3  # of an entry in one step, in root mean square rows of V; 1.0 costs homotopy 0.5% on G60
+LONGEST_MOVE = 0.3  # of an entry in a step, in rms rows of V; with 1.0 homotopy cut 13975 of G60, with 0.3 14020
 STALL_TOLERANCE = 1e-6  # of sum |w|, over descent.WINDOW steps
 UNIT_TOLERANCE = 1e-5  # of |v_i|^2, what float32 rows keep
+THREADED_ENTRIES = 1 << 20  # of V
 RESCUE_PLANES = 64  # where time ran out with V still there
 
 
@@ -142,7 +140,8 @@ def derandomize(
     problem = _Problem(csr, beta, seed, deadline)
     problem.record(problem.value(start, torch.zeros(csr.n_vertices, dtype=torch.float64)))
     way_down = {"sosp": _sosp, "homotopy": _homotopy, "conditional": _conditional}[method]
-    residue, mu = way_down(problem, V, start)
+    with _torch_threads_for(V.numel()):
+        residue, mu = way_down(problem, V, start)
     if residue is None:
         problem.drop(mu)
     signs = probit_cut.conditional_rounding(csr, torch.special.ndtr(beta * mu))
@@ -193,6 +192,21 @@ def worst_ratio(beta: float) -> float:
         least = min(least, float(ratios[k]))
         low, high = float(cosines[max(k - 1, 0)]), float(cosines[min(k + 1, 1000)])
     return least - 1e-9
+
+
+@contextmanager
+def _torch_threads_for(entries: int) -> Iterator[None]:
+    """One torch thread where V is small.
+
+    A descent is hundreds of short passes over V, and each ends at a barrier: beside other work on the cores two
+    threads took 3 s for G22 where one takes 0.3 s, and alone they gain nothing below a million entries.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if entries < THREADED_ENTRIES else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Problem:
@@ -371,7 +385,7 @@ def _scaled(covariances: Tensor, squares: Tensor, scale: float, beta: float) -> 
 def _conditional(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
     """As `_sosp`."""
     mu = torch.zeros(problem.csr.n_vertices, dtype=torch.float64)
-    axes = _principal_axes(V.double())
+    axes = principal_axes(V.double())
     for k in range(axes.shape[1]):
         if problem.is_late():
             return axes[:, k:], mu
@@ -381,57 +395,10 @@ def _conditional(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | Non
         def value(x: float, rest: Law = rest, mu: Tensor = mu, axis: Tensor = axis) -> float:
             return problem.value(rest, torch.add(mu, axis, alpha=x))
 
-        x, best = _maximise_along(value, problem.smooth_values[-1], is_even=k == 0)
+        x, best = maximise_along(value, problem.smooth_values[-1], is_even=k == 0)
         mu = torch.add(mu, axis, alpha=x)
         problem.record(best)
     return None, mu
-
-
-def _maximise_along(value: Callable[[float], float], mean: float, *, is_even: bool) -> tuple[float, float]:
-    """A point x and its value, at least `mean`, which is the mean of `value` over a normal x.
-
-    `is_even` says that value(-x) = value(x).
-    """
-    found: dict[float, float] = {}
-    n_points = AXIS_POINTS
-    # Some point reaches the mean; a few quantiles nearly always hold one.
-    while not found or (max(found.values()) < mean and n_points <= MAX_AXIS_POINTS):
-        levels = (torch.arange(n_points, dtype=torch.float64) + 0.5) / n_points
-        found |= {x: value(x) for x in torch.special.ndtri(levels).tolist() if x > 0.0 or not is_even}
-        n_points *= 2
-    for _ in range(AXIS_REFINEMENTS):
-        points = sorted(found)
-        k = points.index(max(points, key=lambda x: found[x]))
-        if 0 < k < len(points) - 1:
-            x = _parabola_top(points[k - 1 : k + 2], [found[x] for x in points[k - 1 : k + 2]])
-        else:
-            x = points[k] + (-0.5 if k == 0 else 0.5)
-        if x not in found:
-            found[x] = value(x)
-    best = max(sorted(found), key=lambda x: found[x])
-    return best, found[best]
-
-
-def _parabola_top(x: list[float], y: list[float]) -> float:
-    """Top of the parabola through three points, the middle one the highest; halfway where they lie flat."""
-    left, right = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
-    bend = (right - left) / (x[2] - x[0])
-    return 0.5 * (x[0] + x[1]) - 0.5 * left / bend if bend < 0.0 else 0.5 * (x[1] + x[2])
-
-
-def _principal_axes(V: Tensor) -> Tensor:
-    """Columns of U S, largest first, of V = U S W^T: float64 (n, at most r).
-
-    By the eigenvectors W of V^T V. einsum, not a matrix product: a BLAS splits long sums by threads, and the
-    bits may not depend on their number. Axes below rounding, 1e-6 of the first, are left out.
-    """
-    rows = V.double().numpy()
-    gram = np.einsum("ik,il->kl", rows, rows)
-    squares, W = np.linalg.eigh(gram)
-    kept = np.flatnonzero(squares > 1e-12 * squares.max(initial=0.0))[::-1]
-    # Signs of eigenvectors are the library's whim; the largest entry is made positive.
-    W = W[:, kept] * np.sign(W[np.abs(W[:, kept]).argmax(axis=0), kept])
-    return torch.from_numpy(np.einsum("ik,kl->il", rows, W))
 
 
 def _along(V: Tensor, x: Tensor) -> Tensor:

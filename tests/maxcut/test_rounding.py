@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from sdp.maxcut import axes, rounding, streams
 from sdp.maxcut import derandomize as derandomizers
-from sdp.maxcut import rounding, streams
 from sdp_kernels.graph import CSR
 from tests.reference import cuts
 
@@ -222,3 +222,25 @@ def test_refusals() -> None:
     V[2, 2] = math.nan
     with pytest.raises(ValueError, match=r"`V` must be finite; an entry is not\."):
         rounding.derandomize(csr, V, "sosp", seed=0)
+
+
+def test_search_along_an_axis_reaches_the_mean() -> None:
+    def ridge(x: float) -> float:
+        return math.exp(-((x - 0.8) ** 2) / 0.02)
+
+    mean = math.sqrt(0.01 / 1.01) * math.exp(-0.5 * 0.64 / 1.01)  # over a normal x
+    for height in (mean, 2.0 * mean):
+        x, value = axes.maximise_along(ridge, height, is_even=False)
+        assert value == ridge(x) >= height
+    assert axes.maximise_along(lambda x: x * x, 1.0, is_even=True)[0] > 1.0
+
+
+def test_principal_axes() -> None:
+    rng = np.random.default_rng(0)
+    V = torch.from_numpy(rng.normal(size=(50, 3)) @ rng.normal(size=(3, 6)))
+    found = axes.principal_axes(V)
+    assert found.shape == (50, 3)  # the rank
+    assert torch.allclose(found @ found.T, V @ V.T)
+    gram = found.T @ found
+    assert torch.allclose(gram, torch.diag(gram.diag()), atol=1e-10)
+    assert (gram.diag().diff() < 0.0).all()
