@@ -4,8 +4,8 @@ An island keeps one partition, its elite. A round copies it to every replica, re
 temperature, anneals it down, and lets the elite take from each whatever parts it does better
 (`sdp_kernels.anneal.partition_crossover`). On a large sparse graph the replicas' improvements lie in different
 places and nearly all of them are kept; that is what a single long anneal cannot do (G81 in 12 s: 14,044, where a
-minute of annealing ends at 13,980). Where rounds stop paying, the island is given up for a new one, started afresh
-or from the best partition strongly reheated in turn.
+minute of annealing ends at 13,980). Where rounds stop paying, a new island is opened, and what it ends with is
+merged into the best partition in the same way.
 
 Temperatures are multiples of the median weight. Which reheating and which length of anneal pay differs
 from graph to graph and changes as the elite improves, so both are chosen by what they earned for their work so far.
@@ -35,16 +35,16 @@ HEAVY_HEAT = (
 )
 REHEATS = (0.3, 0.45, 0.6, 0.8, 1.1, 1.6, 2.5, 4.0, 8.0)
 COLD = 0.2
-LENGTHS = {"small": (50, 100, 400), "large": (20, 50, 100)}  # sweeps of a round
+LENGTHS = {"small": (50, 150, 600), "large": (20, 50, 100)}  # sweeps of a round
 LARGE = 50_000  # vertices
-PATIENCE = 60  # rounds without improvement that an island is given at least
+PATIENCE = 20  # rounds without improvement that an island is given at least
 EXPLORE = 3  # every so many rounds the length is the next in turn, not the best so far
-KICK = 2.5  # reheating of every second new island
 SLICE = 2e7  # vertex visits between two looks at the clock: 0.05 to 0.4 s
 FIRST_SHARE = (
     0.1  # of the time limit, for the first anneal from random partitions: G60 gains 10 by 3,000 sweeps
 )
-FIRST_SWEEPS = (20, 5000)  # at least and at most
+FIRST_SWEEPS = (20, 5000)  # of the first island, at least and at most
+FIRST_GROWTH = 1.5  # of each island over the one before, up to four times the first
 _VISITS_PER_SECOND = (
     4e7  # of two threads, of this project's slowest machine; only sets the first anneal's length
 )
@@ -103,13 +103,13 @@ class Polisher:
         self._problem, self._seed, self._should_stop, self._improved = problem, seed, should_stop, improved
         self._tolerance = 0.0 if problem.is_exact else 1e-5
         self._stream = 0
-        self._islands = 0
         self.rounds = 0
         self._work = 0.0
         n = problem.n_vertices
         degree = 2 * problem.n_edges / n
         visits = FIRST_SHARE * min(time_limit, 60.0) * _VISITS_PER_SECOND / (1 + degree / 20)
-        self._first_sweeps = int(np.clip(visits / (REPLICAS * n), *FIRST_SWEEPS))
+        self._first_sweeps = float(np.clip(visits / (REPLICAS * n), *FIRST_SWEEPS))
+        self._longest_first = 4 * self._first_sweeps
         self._first_heats, self._reheats = _heats(problem)
         self._lengths = LENGTHS["large" if n > LARGE else "small"]
         self._visit_cost, self._change_cost = 1.0, 4.0 + degree
@@ -124,22 +124,21 @@ class Polisher:
             max_rounds: rounds of all islands, each island's first anneal counting as one.
         """
         while self.rounds < max_rounds and not self._should_stop():
-            kicked = self.best is not None and self._islands % 2 == 1
-            island = self._kicked() if kicked else self._fresh(starts if self._islands == 0 else ())
-            self._islands += 1
+            born = self._work
+            island = self._fresh(starts)
+            starts = ()
             self._offer(island)
-            self._evolve(island, max_rounds)
-            if self.best is not None:
-                merged = self._island(self.best[None], self._best_value)
-                merged.value += float(
-                    partition_crossover(self._problem.csr, merged.elite, island.elite).sum()
-                )
+            self._evolve(island, born, max_rounds)
+            assert self.best is not None
+            merged = self._island(self.best[None], self._best_value)
+            merged.value += float(partition_crossover(self._problem.csr, merged.elite, island.elite).sum())
+            if merged.value > self._best_value:
                 self._offer(merged)
+                self._evolve(merged, self._work, max_rounds)
 
-    def _evolve(self, island: _Island, max_rounds: float) -> None:
-        """Rounds on one island until it stops improving."""
-        born = last_gain = self._work
-        last_round = self.rounds
+    def _evolve(self, island: _Island, born: float, max_rounds: float) -> None:
+        """Rounds on one island until it has gone without improvement for as much work as led to the last one."""
+        last_gain, last_round = self._work, self.rounds
         while self.rounds < max_rounds and not self._should_stop():
             before = island.value
             self._round(island)
@@ -155,7 +154,8 @@ class Polisher:
         generator = np.random.Generator(np.random.Philox(key=[self._seed, self._stream]))
         signs = torch.from_numpy(generator.integers(0, 2, (REPLICAS, n), dtype=np.int8) * 2 - 1)
         heats = np.resize(self._first_heats, REPLICAS)
-        self._anneal(signs, heats, self._first_sweeps)
+        self._anneal(signs, heats, int(self._first_sweeps))
+        self._first_sweeps = min(self._first_sweeps * FIRST_GROWTH, self._longest_first)
         self.rounds += 1
         if starts:
             polished = torch.stack(list(starts))
@@ -167,16 +167,6 @@ class Polisher:
         island.value += float(partition_crossover(self._problem.csr, island.elite, signs).sum())
         return island
 
-    def _kicked(self) -> _Island:
-        """The best partition, strongly reheated and annealed; the best of the replicas, improved or not."""
-        assert self.best is not None
-        signs = self.best.repeat(REPLICAS, 1)
-        self._anneal(signs, np.full(REPLICAS, KICK), self._lengths[-1])
-        self.rounds += 1
-        values = [self._problem.cut_value(row) * self._problem.scale for row in signs]
-        first = int(np.argmax(values))
-        return self._island(signs[first : first + 1], values[first])
-
     def _round(self, island: _Island) -> None:
         """One reheating of every replica, half of them as paid best so far, the others in turn."""
         heats, lengths = island.heats, island.lengths
@@ -184,7 +174,9 @@ class Polisher:
         arms = heats.best(REPLICAS // 2)
         arms += [heats.next() for _ in range(REPLICAS - len(arms))]
         signs = island.elite.repeat(REPLICAS, 1)
-        costs = self._anneal(signs, np.array([self._reheats[arm] for arm in arms]), int(lengths.values[length]))
+        costs = self._anneal(
+            signs, np.array([self._reheats[arm] for arm in arms]), int(lengths.values[length])
+        )
         added = partition_crossover(self._problem.csr, island.elite, signs)
         for arm, gain, cost in zip(arms, added.tolist(), costs.tolist(), strict=True):
             heats.credit(arm, gain / cost)
