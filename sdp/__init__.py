@@ -11,6 +11,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import sdp_kernels  # noqa: F401  sets how threads wait, which must come before torch
+
 if TYPE_CHECKING:
     from sdp.maxcut.graph import Graph as Graph
     from sdp.maxcut.solve import MaxCutResult as MaxCutResult

@@ -41,6 +41,7 @@ COLUMNS = 8  # one 64-byte cache line of float64 a vertex; 4 columns need 20% mo
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
 _UNIT_ROUNDOFF = 2.0**-53
 _ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
+_LONGEST_COLUMN = 3.0  # over sqrt n: P(|x| > sqrt n + t) <= exp(-t^2/2) for a normal x in R^n
 _LEAST_TAU = 1e-14  # of the spectrum's width: about what float64 can certify
 _TOO_LARGE = 1e100  # a block this long has proved all it can, and would overflow
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
@@ -127,7 +128,7 @@ def dense_bound(problem: Problem, h: Tensor) -> Bound:
 
 def steps_for(tau: float, n: int, upper: float, delta: float, columns: int = COLUMNS) -> int:
     """Chebyshev steps after which a matrix without an eigenvalue below 0 is certified to -tau."""
-    start = math.acosh(max(2.0, math.sqrt(n) / _quantile(delta, columns)))
+    start = math.acosh(max(2.0, (math.sqrt(n) + _LONGEST_COLUMN) / _quantile(delta, columns)))
     # acosh(1 + 2x) = 2 asinh(sqrt x), which does not round to 0 for small x.
     rate = 2 * math.asinh(math.sqrt(max(tau / upper, _LEAST_TAU)))
     return max(2, math.ceil(start / rate))

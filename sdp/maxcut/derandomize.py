@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,7 +54,9 @@ CONDITIONED_DRAWS = 4
 SHRINK = 0.75
 HOMOTOPY_STEPS = 5  # in mu, for each V; with 10 the cuts are no better and cost twice as much
 
-LONGEST_MOVE = 0.3  # of an entry in a step, in rms rows of V; with 1.0 homotopy cut 13975 of G60, with 0.3 14020
+LONGEST_MOVE = (
+    0.3  # of an entry in a step, in rms rows of V; with 1.0 homotopy cut 13975 of G60, with 0.3 14020
+)
 STALL_TOLERANCE = 1e-6  # of sum |w|, over descent.WINDOW steps
 UNIT_TOLERANCE = 1e-5  # of |v_i|^2, what float32 rows keep
 THREADED_ENTRIES = 1 << 20  # of V
@@ -78,7 +80,7 @@ class Derandomized:
             what dropping the last of V lost; nan where it proves none: weights of both signs, rows that
             are not unit vectors, `homotopy`, or time that ran out.
         evaluations: values of F computed.
-        in_time: whether the method ran to its end; else the best of RESCUE_PLANES hyperplanes through the
+        in_time: whether the method ran to its end; if not, the best of RESCUE_PLANES hyperplanes through the
             last (V, mu) and its rounding were taken.
         method: name of the method.
         beta: steepness of the soft signs.
@@ -99,7 +101,14 @@ class Derandomized:
 
 
 def derandomize(
-    csr: CSR, V: Tensor, method: str, *, seed: int, beta: float = BETA, time_limit: float | None = None
+    csr: CSR,
+    V: Tensor,
+    method: str,
+    *,
+    seed: int,
+    beta: float = BETA,
+    time_limit: float | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Derandomized:
     """One cut at least as good as the average hyperplane's.
 
@@ -109,15 +118,16 @@ def derandomize(
         method: "sosp" (best cuts), "homotopy" or "conditional" (fastest on small ranks).
         seed: integer in [0, 2^64); same seed, same bits, whatever the number of threads.
         beta: steepness of the soft signs, positive and finite.
-        time_limit: seconds after which to stop and round what there is; None runs to the end. A run that
-            is cut short depends on the machine's speed.
+        time_limit: seconds after which to stop and round what there is, at once where it is not positive;
+            None runs to the end. A run that is cut short depends on the machine's speed.
+        should_stop: asked after every step; true ends the run as the time limit does.
 
     Returns:
         The cut with its history and guarantee.
 
     Raises:
         TypeError, ValueError: unknown method, shapes or dtypes that do not fit, V not finite, beta not
-            positive and finite, or a time limit that is not positive.
+            positive and finite, or a time limit of NaN.
 
     Complexity: O(m r) a step, 10 to 50 steps a method (sosp), 250 evaluations at rank 32 (conditional); at
         2.4 million edges and r = 32 about 30 s on two cores. sosp holds 12 copies of V as float32.
@@ -130,14 +140,18 @@ def derandomize(
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
     if not 0.0 < beta < math.inf:
         raise ValueError(f"`beta` must be positive and finite; got {beta}.")
-    if time_limit is not None and not time_limit > 0.0:
-        raise ValueError(f"`time_limit` must be positive; got {time_limit}.")
+    if time_limit is not None and math.isnan(time_limit):
+        raise ValueError("`time_limit` must be a number of seconds; got nan.")
     streams.check_seed(seed)
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+
+    def is_late() -> bool:
+        return time.monotonic() >= deadline or should_stop()
+
     start = probit_cut.law(csr, V, beta)
     if not bool(torch.isfinite(V).all()):
         raise ValueError("`V` must be finite; an entry is not.")
-    problem = _Problem(csr, beta, seed, deadline)
+    problem = _Problem(csr, beta, seed, is_late)
     problem.record(problem.value(start, torch.zeros(csr.n_vertices, dtype=torch.float64)))
     way_down = {"sosp": _sosp, "homotopy": _homotopy, "conditional": _conditional}[method]
     with _torch_threads_for(V.numel()):
@@ -212,8 +226,8 @@ def _torch_threads_for(entries: int) -> Iterator[None]:
 class _Problem:
     """What the three ways share: the graph, its scale, the count of evaluations, the clock."""
 
-    def __init__(self, csr: CSR, beta: float, seed: int, deadline: float) -> None:
-        self.csr, self.beta, self.seed, self.deadline = csr, beta, seed, deadline
+    def __init__(self, csr: CSR, beta: float, seed: int, is_late: Callable[[], bool]) -> None:
+        self.csr, self.beta, self.seed, self.is_late = csr, beta, seed, is_late
         n = csr.n_vertices
         rows = torch.repeat_interleave(torch.arange(n), csr.indptr.diff())
         sizes = csr.weights.double().abs()
@@ -243,9 +257,6 @@ class _Problem:
         law = Law(torch.zeros(nnz, dtype=torch.float64), torch.full((n,), self.beta**-2, dtype=torch.float64))
         self.record(self.value(law, mu))
         self.dropped = max(0.0, self.smooth_values[-2] - self.smooth_values[-1])
-
-    def is_late(self) -> bool:
-        return time.monotonic() > self.deadline
 
     def is_gone(self, mean_square: float) -> bool:
         """Whether rows of this mean square length count as V = 0."""

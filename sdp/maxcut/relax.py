@@ -238,7 +238,7 @@ def _with_columns(V: Tensor, vectors: Tensor) -> Tensor:
     n, r = V.shape
     rotation = torch.linalg.eigh((V.T @ V).double()).eigenvectors.flip(1)
     turned = V @ rotation.float()
-    width = min(HIGH_RANK, r if n < LARGE else 2 * r)
+    width = max(r, min(HIGH_RANK, 2 * r))
     new = min(vectors.shape[1], max(width - r, r // 4))
     columns = torch.zeros((n, width), dtype=torch.float32)
     columns[:, :r] = turned

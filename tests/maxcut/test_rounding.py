@@ -175,9 +175,19 @@ def test_rows_of_any_length(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", rounding.METHODS)
-def test_late_is_still_a_cut(method: str) -> None:
+@pytest.mark.parametrize("steps", [0, 3])
+def test_late_is_still_a_cut(method: str, steps: int) -> None:
     csr, V = solved(GRAPHS["sparse"])
-    found = rounding.derandomize(csr, V, method, seed=0, time_limit=1e-9)
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > steps
+
+    found = rounding.derandomize(csr, V, method, seed=0, should_stop=should_stop)
+    assert asked <= steps + 3
+    assert not rounding.derandomize(csr, V, method, seed=0, time_limit=0.0).in_time
     assert not found.in_time
     assert math.isnan(found.guarantee)
     assert cuts.cut_values(csr, found.signs[:, None])[0] == found.cut_value
@@ -217,8 +227,8 @@ def test_refusals() -> None:
     for beta in (0.0, math.inf, math.nan):
         with pytest.raises(ValueError, match=r"`beta` must be positive and finite; got"):
             rounding.derandomize(csr, V, "sosp", seed=0, beta=beta)
-    with pytest.raises(ValueError, match=r"`time_limit` must be positive; got -1\.0\."):
-        rounding.derandomize(csr, V, "sosp", seed=0, time_limit=-1.0)
+    with pytest.raises(ValueError, match=r"`time_limit` must be a number of seconds; got nan\."):
+        rounding.derandomize(csr, V, "sosp", seed=0, time_limit=math.nan)
     V[2, 2] = math.nan
     with pytest.raises(ValueError, match=r"`V` must be finite; an entry is not\."):
         rounding.derandomize(csr, V, "sosp", seed=0)
