@@ -38,9 +38,11 @@ OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
 LARGE = 50_000  # vertices from which the rank starts low: a sweep is bound by gathering rows of V
 LOW_RANK, HIGH_RANK = 16, 64
 DENSE_DEGREE = 10  # mean degree from which rank 16 stalls (wordnet-cooc: gap 9e-4 at rank 16, 4e-4 at 32)
-FIRST_ROUND = 150  # sweeps
+FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its square root, for a larger one
+FIRST_TARGET, SHORTEST_ROUND = 1e-4, 20
 SETTLING = 5  # sweeps without over-relaxation that end a round: they halve tau at no cost
 SWEEPING_SHARE = 0.45  # of what is left of the time, at most, for one round of sweeps
+FINER = 0.7  # of each round's certificate over the one before: a fifth more steps
 _KICK = 0.3  # length of the new columns, where the eigenvectors live, against unit rows
 
 
@@ -119,7 +121,8 @@ def relax(
     """
     run = _Run(problem, target_gap, time_limit, seed, delta, report, should_stop)
     V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed)
-    length = FIRST_ROUND
+    eager = math.sqrt(min(1.0, FIRST_TARGET / max(target_gap, FIRST_TARGET)))
+    length = max(SHORTEST_ROUND, round(FIRST_ROUND * eager))
     while True:
         run.sweep(V, length)
         lengths, products = fields(problem.csr, V)
@@ -154,6 +157,7 @@ class _Run:
         self.value = math.nan
         self.sweeps = 0
         self.certificates = 0
+        self.rounds = 0
         self.stopped = False
 
     def elapsed(self) -> float:
@@ -184,6 +188,7 @@ class _Run:
 
     def certify(self, h: Tensor) -> Tensor | None:
         """Proves a bound from h, and from a repaired h; negative eigenvectors of h if any were seen."""
+        self.rounds += 1
         if self.problem.n_vertices <= DENSE_VERTICES:
             self._keep(dense_bound(self.problem, h))
             return None
@@ -219,7 +224,8 @@ class _Run:
         scaled = ScaledDual.of(self.problem, h)
         dual_gap = self.problem.total_weight / 2 + float(h.sum()) / 4 - self.value * self.problem.scale
         allowed = max(self.target * self.problem.scale - dual_gap, self.target * self.problem.scale / 2)
-        tau = 0.8 * 4 * allowed / float(scaled.d.sum())
+        # A round that failed may have failed on eigenvalues too small to be seen with these steps.
+        tau = 0.8 * FINER ** (self.rounds - 1) * 4 * allowed / float(scaled.d.sum())
         return steps_for(tau, self.problem.n_vertices, scaled.upper, self.delta)
 
     def _keep(self, bound: Bound) -> None:
