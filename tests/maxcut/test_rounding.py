@@ -161,6 +161,14 @@ def test_nothing_to_cut(method: str, W: cuts.Matrix) -> None:
 
 
 @pytest.mark.parametrize("method", rounding.METHODS)
+def test_no_columns(method: str) -> None:
+    csr, V = solved(GRAPHS["sparse"])
+    found = rounding.derandomize(csr, V[:, :0], method, seed=0)  # nothing known: every side a fair coin
+    assert found.smooth_values[0] == pytest.approx(0.25 * float(csr.weights.sum()))
+    assert found.cut_value >= found.smooth_values[0]
+
+
+@pytest.mark.parametrize("method", rounding.METHODS)
 def test_rows_of_any_length(method: str) -> None:
     csr, V = solved(GRAPHS["sparse"])
     longer = V * torch.linspace(0.2, 3.0, len(V))[:, None]
