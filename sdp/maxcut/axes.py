@@ -23,6 +23,8 @@ def principal_axes(V: Tensor) -> Tensor:
     gram = np.einsum("ik,il->kl", rows, rows)
     squares, W = np.linalg.eigh(gram)
     kept = np.flatnonzero(squares > 1e-12 * squares.max(initial=0.0))[::-1]
+    if not kept.size:
+        return torch.zeros(len(V), 0, dtype=torch.float64)
     # Signs of eigenvectors are the library's whim; the largest entry is made positive.
     W = W[:, kept] * np.sign(W[np.abs(W[:, kept]).argmax(axis=0), kept])
     return torch.from_numpy(np.einsum("ik,kl->il", rows, W))

@@ -77,8 +77,8 @@ class Derandomized:
         smooth_values: F at the start, then after every step that was taken.
         alpha: worst ratio of F at mu = 0 to the relaxation's value over positive weights and unit rows.
         guarantee: value that the method proves: alpha times the relaxation's, less lam n for `sosp` and
-            what conditioning and dropping the last of V lost; nan where it proves none: weights of both signs, rows that
-            are not unit vectors, `homotopy`, or time that ran out.
+            what conditioning and dropping the last of V lost; nan where it proves none: weights of both
+            signs, rows that are not unit vectors, `homotopy`, or time that ran out.
         evaluations: values of F computed.
         in_time: whether the method ran to its end; if not, the best of RESCUE_PLANES hyperplanes through the
             last (V, mu) and its rounding were taken.
