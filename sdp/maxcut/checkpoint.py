@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +17,21 @@ from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import atomic_write
 
 _FORMAT = 1
+# All that numpy, zipfile and json were seen to raise at damaged bytes, and their relatives.
+_DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +85,11 @@ def load(path: str | os.PathLike[str], graph: Graph) -> Checkpoint:
         ValueError: the file is no checkpoint, is damaged, or belongs to another graph.
         OSError: it cannot be read.
     """
+    # Read first: what goes wrong from here on is the content's fault, and no file stays open.
+    with open(path, "rb") as file:
+        content = io.BytesIO(file.read())
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(content, allow_pickle=False) as stored:
             header = json.loads(str(stored["header"]))
             upper_bound, delta, relaxation_value, elapsed = stored["numbers"].tolist()
             packed, history = stored["partition"], stored["history"]
@@ -85,7 +106,7 @@ def load(path: str | os.PathLike[str], graph: Graph) -> Checkpoint:
             runs=int(header["runs"]),
         )
         fingerprint = header["graph"]
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ValueError(
             f"checkpoint {os.fspath(path)!r} is damaged or no checkpoint of sdp maxcut."
         ) from error
