@@ -1,0 +1,494 @@
+"""`maxcut` as users call it: answers, statuses, targets, clocks, seeds, signals and refusals."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import networkx
+import numba
+import numpy as np
+import pytest
+import torch
+
+from sdp.maxcut.graph import Graph
+from sdp.maxcut.io import write_graph
+from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
+from sdp.maxcut.solve import METHODS, maxcut
+from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
+from tests.reference import cuts
+from tests.reference import graph as oracle
+from tools.make_graphs import planted_cut, preferential_attachment, random_sparse, torus
+
+MIDDLE = random_sparse(300, 7.0, "signs", 2)
+LARGE = random_sparse(2600, 6.0, "signs", 1)  # above the dense bound's size
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _loaded() -> None:
+    """Loading the kernels belongs to no test's clock."""
+    maxcut(random_sparse(30, 5.0, "signs", 0), time_limit=0.1)
+
+
+@pytest.fixture(autouse=True)
+def _settings_are_put_back() -> Iterator[None]:
+    before = numba.get_num_threads(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    yield
+    assert (numba.get_num_threads(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)) == before
+
+
+def assert_sound(result: MaxCutResult, graph: Graph) -> None:
+    """What every result promises."""
+    assert result.partition.dtype == np.uint8
+    assert result.partition.shape == (graph.n_vertices,)
+    assert set(np.unique(result.partition)) <= {0, 1}
+    assert result.cut_value == graph.cut_value(result.partition)
+    assert result.cut_value >= 0
+    assert result.upper_bound >= result.cut_value * (1 - 1e-15)
+    assert result.gap == relative_gap(result.cut_value, result.upper_bound) >= -1e-15
+    assert result.bound_kind in ("chebyshev", "dense", "sum of positive weights", "none")
+    assert (result.delta > 0) == (result.bound_kind == "chebyshev")
+    assert result.status in ("optimal", "target reached", "time limit", "rounds done", "interrupted")
+    assert (result.n_vertices, result.n_edges) == (graph.n_vertices, graph.n_edges)
+    seconds, values, bounds = zip(*result.history, strict=True)
+    assert list(seconds) == sorted(seconds)
+    assert list(values) == sorted(values)
+    assert list(bounds) == sorted(bounds, reverse=True)
+    assert values[-1] == result.cut_value
+    assert bounds[-1] == result.upper_bound
+    assert {"compile", "prepare", "total"} <= set(result.timings)
+    assert all(time >= 0 for time in result.timings.values())
+    stages = sum(result.timings.get(stage, 0.0) for stage in ("prepare", "relax", "round", "polish"))
+    assert stages <= result.timings["total"]
+
+
+def quick(graph: Any, **keywords: Any) -> MaxCutResult:
+    return maxcut(graph, **{"time_limit": math.inf, "max_rounds": 5, **keywords})
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_small_graphs_are_solved(shape: str, weights: str) -> None:
+    n = 4 + SHAPES.index(shape) + WEIGHTS.index(weights)
+    W = small_matrix(n, shape, weights, n)
+    graph = graph_of(W)
+    result = quick(graph, time_limit=10)
+    assert_sound(result, graph)
+    best = oracle.best_cut(W)
+    # Local search works on float32 gains; over 60 decades the small weights are beyond it.
+    slack = 0.0 if graph.is_integer and weights != "large integers" else 1e-4 * np.abs(W).max(initial=0)
+    assert best - slack <= result.cut_value <= best + 1e-14 * np.abs(W).sum()
+    assert result.upper_bound >= best * (1 - 1e-15)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "graph", [MIDDLE, graph_of(cuts.several_components(3)), LARGE], ids=["middle", "components", "large"]
+)
+def test_every_method_gives_a_sound_result(graph: Graph, method: str) -> None:
+    result = quick(graph, method=method, time_limit=4.0)
+    assert_sound(result, graph)
+    assert result.method == method
+    relaxed = method != "anneal"
+    assert result.bound_kind == (
+        ("chebyshev" if graph is LARGE else "dense") if relaxed else "sum of positive weights"
+    )
+    assert math.isfinite(result.relaxation_value) == relaxed
+    assert ("polish" in result.timings) == (method in ("auto", "anneal"))
+    assert result.cut_value >= 0.7 * result.upper_bound or not relaxed
+
+
+# Every edge with positive weight can be cut and no other needs to be: known at once, whatever the sizes.
+BALANCED = {
+    "no vertices": (Graph.from_edges([], []), 0.0),
+    "one vertex": (Graph.from_edges([], [], n_vertices=1), 0.0),
+    "no edges": (Graph.from_edges([], [], n_vertices=1000), 0.0),
+    "zero weights": (Graph.from_edges([0, 1, 2], [1, 2, 0], [0.0, 0.0, 0.0]), 0.0),
+    "negative": (Graph.from_edges([0, 1, 2], [1, 2, 0], [-1, -2, -3]), 0.0),
+    "negative fractions": (Graph.from_edges([0, 1, 2], [1, 2, 0], [-0.1, -0.2, -1e-30]), 0.0),
+    "edge": (Graph.from_edges([0], [1]), 1.0),
+    "edge of a tenth": (Graph.from_edges([0], [1], [0.1]), 0.1),
+    "bipartite": (planted_cut(20_000, 6.0, 1.0, 1), None),
+    "path of tenths": (Graph.from_edges(range(999), range(1, 1000), [0.1] * 999), 99.9),
+    "even torus": (torus(40, 50, "ones"), 4000.0),
+    "two signs": (Graph.from_edges([0, 1, 2, 3], [1, 2, 3, 0], [1, 1, -1, -1]), 2.0),
+    "decades": (Graph.from_edges([0, 1, 2], [1, 2, 3], [1e30, 1e-30, 1e30]), 2e30),
+    "subnormal": (Graph.from_edges([0, 1, 2], [1, 2, 0], [1e-310, 2e-310, -1e-310]), 3e-310),
+}
+
+
+@pytest.mark.parametrize(("graph", "value"), BALANCED.values(), ids=BALANCED.keys())
+def test_balanced_graphs_are_optimal_at_once(graph: Graph, value: float | None) -> None:
+    result = maxcut(graph, time_limit=60)
+    assert_sound(result, graph)
+    assert result.status == "optimal"
+    assert result.timings["total"] < 5
+    assert "relax" not in result.timings
+    assert result.cut_value == pytest.approx(graph.total_weight if value is None else value, rel=1e-14)
+    assert result.upper_bound == pytest.approx(result.cut_value, rel=1e-15)
+    assert (result.bound_kind, result.delta) == ("sum of positive weights", 0.0)
+
+
+def test_weights_of_many_decades() -> None:
+    graph = Graph.from_edges([0, 1, 2, 2, 3, 4], [1, 2, 0, 3, 4, 2], [1e30, 1e30, 1e30, 1e-30, 1e-30, 1e-30])
+    result = quick(graph)
+    assert_sound(result, graph)
+    assert result.cut_value == 2e30
+
+
+def test_a_gap_that_closes_is_optimal() -> None:
+    # A planar grid with a weak bound is not; a complete graph of even order is.
+    for n in (4, 10, 20):
+        result = quick(graph_of(np.ones((n, n)) - np.eye(n)))
+        assert (result.cut_value, result.upper_bound, result.gap) == (n * n / 4, n * n / 4, 0.0)
+        assert result.status == "optimal"
+        assert result.bound_kind == "dense"
+
+
+@pytest.mark.parametrize("graph", [MIDDLE, LARGE], ids=["middle", "large"])
+def test_a_seed_gives_the_same_result(graph: Graph) -> None:
+    most = int(numba.config.NUMBA_NUM_THREADS)
+    results = [
+        maxcut(graph, time_limit=math.inf, max_rounds=4, seed=seed, threads=threads)
+        for seed, threads in ((7, 1), (7, most), (7, most), (8, most))
+    ]
+    for other in results[1:3]:
+        assert (other.partition == results[0].partition).all()
+        assert [row[1:] for row in other.history] == [row[1:] for row in results[0].history]
+        assert other.upper_bound == results[0].upper_bound
+        assert other.relaxation_value == results[0].relaxation_value
+        assert other.status == "rounds done"
+    assert results[3].relaxation_value != results[0].relaxation_value
+    assert [result.threads for result in results] == [1, most, most, most]
+
+
+@pytest.mark.parametrize("seed", [np.int32(2**31 - 1), np.uint8(200)])
+def test_numpy_seeds(seed: np.integer[Any]) -> None:
+    one, other = (quick(LARGE, seed=number, max_rounds=1) for number in (seed, int(seed)))
+    assert (one.partition == other.partition).all()
+    assert one.upper_bound == other.upper_bound
+    json.dumps(one.to_dict())
+
+
+class TestWarmStart:
+    BEST = quick(MIDDLE, max_rounds=60)
+
+    def test_is_never_lost(self) -> None:
+        for method in METHODS:
+            result = quick(MIDDLE, warm_start=self.BEST.partition, method=method, max_rounds=0)
+            assert result.cut_value >= self.BEST.cut_value
+            assert_sound(result, MIDDLE)
+
+    @pytest.mark.parametrize("form", [np.uint8, bool, np.int8, np.float64, list, torch.tensor])
+    def test_forms(self, form: Any) -> None:
+        sides = 2 * self.BEST.partition.astype(int) - 1 if form is np.int8 else self.BEST.partition
+        given = form(sides) if form in (list, torch.tensor) else sides.astype(form)
+        result = maxcut(MIDDLE, warm_start=given, callback=lambda _: True)
+        assert result.status == "interrupted"
+        assert result.cut_value == self.BEST.cut_value
+
+    def test_is_not_changed(self) -> None:
+        mine = self.BEST.partition.copy()
+        result = quick(MIDDLE, warm_start=mine)
+        result.partition[:] = 0
+        assert (mine == self.BEST.partition).all()
+
+    def test_below_zero_is_worth_less_than_no_cut(self) -> None:
+        graph = Graph.from_edges([0, 1, 2], [1, 2, 0], [-1, -1, 2])
+        result = maxcut(graph, warm_start=[1, 0, 1], callback=lambda _: True)
+        assert result.cut_value >= 0
+        assert_sound(result, graph)
+
+
+class TestCallback:
+    def test_hears_what_happens(self) -> None:
+        seen: list[Progress] = []
+        result = maxcut(LARGE, time_limit=1.0, callback=seen.append)
+        assert len(seen) >= 5
+        assert {progress.stage for progress in seen} >= {"relax", "polish"}
+        for earlier, later in itertools.pairwise(seen):
+            assert earlier.elapsed <= later.elapsed
+            assert earlier.cut_value <= later.cut_value
+            assert earlier.upper_bound >= later.upper_bound
+        assert seen[-1].cut_value <= result.cut_value
+        assert seen[-1].gap == relative_gap(seen[-1].cut_value, seen[-1].upper_bound)
+
+    @pytest.mark.parametrize("stage", ["prepare", "relax", "polish"])
+    def test_true_stops(self, stage: str) -> None:
+        result = maxcut(LARGE, time_limit=30, callback=lambda progress: progress.stage == stage)
+        assert result.status == "interrupted"
+        assert result.timings["total"] < 10
+        assert_sound(result, LARGE)
+
+    def test_false_and_none_do_not(self) -> None:
+        for answer in (False, None, 0):
+            assert quick(MIDDLE, callback=lambda _, answer=answer: answer).status == "rounds done"
+
+    def test_its_errors_come_out(self) -> None:
+        def fail(progress: Progress) -> bool:
+            raise RuntimeError("mine")
+
+        with pytest.raises(RuntimeError, match=r"^mine$"):
+            maxcut(MIDDLE, callback=fail)
+
+
+NEAR = 255.0  # the best cut known of MIDDLE is 265
+
+
+class TestTargets:
+    def test_gap(self) -> None:
+        result = maxcut(MIDDLE, time_limit=60, target_gap=0.2)
+        assert result.status == "target reached"
+        assert 0 < result.gap <= 0.2
+        assert_sound(result, MIDDLE)
+
+    def test_cut(self) -> None:
+        result = maxcut(MIDDLE, time_limit=60, target_cut=NEAR)
+        assert result.status == "target reached"
+        assert result.cut_value >= NEAR
+        assert_sound(result, MIDDLE)
+
+    def test_either_makes_an_infinite_time_limit_finite(self) -> None:
+        assert maxcut(MIDDLE, time_limit=math.inf, target_cut=NEAR).status == "target reached"
+        assert maxcut(MIDDLE, time_limit=math.inf, target_gap=0.2).status == "target reached"
+
+    def test_a_target_out_of_reach(self) -> None:
+        result = maxcut(MIDDLE, time_limit=0.5, target_gap=0.0, target_cut=1e9)
+        assert result.status == "time limit"
+        assert quick(MIDDLE, target_cut=1e9).status == "rounds done"
+
+    def test_the_best_cut_is_better_than_a_target(self) -> None:
+        assert maxcut(Graph.from_edges([0], [1]), target_cut=0.5).status == "optimal"
+
+
+@pytest.mark.parametrize("limit", [1e-9, 0.05, 0.6])
+@pytest.mark.parametrize("method", ["auto", "anneal", "sosp"])
+def test_time_limits_are_kept(method: str, limit: float) -> None:
+    graph = random_sparse(8000, 8.0, "signs", 1)
+    begin = time.perf_counter()
+    result = maxcut(graph, time_limit=limit, method=method)
+    # Room for one sweep, one product or one slice, and for others on the machine.
+    assert time.perf_counter() - begin < limit + 2.0
+    assert result.status == "time limit"
+    assert_sound(result, graph)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_gives_back_the_best_so_far(number: signal.Signals, tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def kill() -> None:
+        begun.wait()
+        os.kill(os.getpid(), number)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = maxcut(
+        LARGE,
+        time_limit=60,
+        callback=lambda progress: begun.set() if progress.stage == "polish" else None,
+        checkpoint=tmp_path / "state",
+    )
+    killer.join()
+    assert result.status == "interrupted"
+    assert result.timings["total"] < 30
+    assert math.isfinite(result.upper_bound)
+    assert_sound(result, LARGE)
+    again = quick(LARGE, checkpoint=tmp_path / "state", max_rounds=0)
+    assert again.cut_value == result.cut_value
+    assert again.upper_bound == result.upper_bound
+
+
+def test_a_second_signal_acts_as_always() -> None:
+    def twice(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        maxcut(LARGE, time_limit=60, callback=twice)
+
+
+def test_it_runs_in_a_thread() -> None:
+    results: list[MaxCutResult] = []
+    worker = threading.Thread(target=lambda: results.append(quick(MIDDLE)))
+    worker.start()
+    worker.join()
+    assert (results[0].partition == quick(MIDDLE).partition).all()
+
+
+def test_results_are_ready_for_json() -> None:
+    result = quick(MIDDLE, method="anneal")
+    record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert record["relaxation_value"] is None
+    assert record["history"][0][2] is None or record["history"][0][2] > 0
+    assert "partition" not in record
+    assert record["cut_value"] == result.cut_value
+    assert len(record["history"]) == len(result.history)
+    whole = json.loads(json.dumps(quick(MIDDLE).to_dict(partition=True), allow_nan=False))
+    assert len(whole["partition"]) == 300
+    assert MIDDLE.cut_value(whole["partition"]) == whole["cut_value"]
+
+
+def test_results_can_be_read() -> None:
+    result = quick(MIDDLE)
+    assert repr(result).startswith(f"<MaxCutResult of {MIDDLE.name}: cut {result.cut_value:.0f}, at most ")
+    assert repr(result).endswith("; rounds done>")
+    assert "no certified bound" not in repr(result)
+
+
+def test_relative_gaps() -> None:
+    assert relative_gap(0.0, 0.0) == 0.0
+    assert relative_gap(9.0, 10.0) == pytest.approx(0.1)
+    assert relative_gap(-1.0, 0.0) == math.inf
+    assert relative_gap(3.0, math.inf) == math.inf
+
+
+def test_notes_of_the_graph_are_kept() -> None:
+    graph = Graph.from_edges([0, 1, 1], [1, 2, 1])
+    assert graph.notes
+    assert quick(graph).notes == graph.notes
+
+
+def test_everything_like_a_graph_is_accepted(tmp_path: Path) -> None:
+    W = cuts.symmetric(np.random.default_rng(0).integers(-3, 4, (12, 12)).astype(float))
+    u, v = np.nonzero(np.triu(W))
+    graph = graph_of(W)
+    write_graph(graph, tmp_path / "graph.txt.gz")
+    nx = networkx.Graph()
+    nx.add_nodes_from(range(12))
+    nx.add_weighted_edges_from(zip(u.tolist(), v.tolist(), W[u, v].tolist(), strict=True))
+    coo = torch.sparse_coo_tensor(np.stack((u, v)), W[u, v], (12, 12), check_invariants=True)
+    forms: list[Any] = [
+        graph,
+        tmp_path / "graph.txt.gz",
+        str(tmp_path / "graph.txt.gz"),
+        graph.to_scipy(),
+        nx,
+        coo,
+        (u, v, W[u, v]),
+    ]
+    igraph = pytest.importorskip("igraph")
+    forms.append(igraph.Graph(12, list(zip(u, v, strict=True)), edge_attrs={"weight": W[u, v].tolist()}))
+    results = [quick(form) for form in forms]
+    assert {result.cut_value for result in results} == {oracle.best_cut(W)}
+    assert {result.upper_bound for result in results} == {results[0].upper_bound}
+
+
+def test_large_graphs_have_a_bound_with_a_stated_chance_of_failure() -> None:
+    graph = preferential_attachment(3000, 3, "ones", 1)
+    result = quick(graph, delta=0.01)
+    assert (result.bound_kind, result.delta) == ("chebyshev", 0.01)
+    assert result.upper_bound == math.floor(result.upper_bound)
+    assert (result.upper_bound - result.relaxation_value) / graph.absolute_weight < 1e-3
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "time 0": ({"time_limit": 0}, ValueError, "`time_limit` must be a positive number of seconds; got 0."),
+    "time negative": (
+        {"time_limit": -1.5},
+        ValueError,
+        "`time_limit` must be a positive number of seconds; got -1.5.",
+    ),
+    "time NaN": (
+        {"time_limit": math.nan},
+        ValueError,
+        "`time_limit` must be a positive number of seconds; got nan.",
+    ),
+    "time for ever": (
+        {"time_limit": math.inf},
+        ValueError,
+        "`time_limit` may be infinite only with `max_rounds`, `target_gap` or `target_cut`.",
+    ),
+    "time in words": ({"time_limit": "60"}, TypeError, "`time_limit` must be a number; got str."),
+    "no time": ({"time_limit": None}, TypeError, "`time_limit` must be a number; got NoneType."),
+    "gap negative": (
+        {"target_gap": -0.1},
+        ValueError,
+        "`target_gap` must be finite and at least 0; got -0.1.",
+    ),
+    "gap NaN": ({"target_gap": math.nan}, ValueError, "`target_gap` must be finite and at least 0; got nan."),
+    "gap in words": ({"target_gap": "1%"}, TypeError, "`target_gap` must be a number; got str."),
+    "cut infinite": ({"target_cut": math.inf}, ValueError, "`target_cut` must be finite; got inf."),
+    "cut complex": ({"target_cut": 1j}, TypeError, "`target_cut` must be a number; got complex."),
+    "seed negative": ({"seed": -1}, ValueError, "`seed` must lie in [0, 2^31); got -1."),
+    "seed large": ({"seed": 2**31}, ValueError, "`seed` must lie in [0, 2^31); got 2147483648."),
+    "seed fraction": ({"seed": 1.0}, TypeError, "`seed` must be an integer; got float."),
+    "seed boolean": ({"seed": True}, TypeError, "`seed` must be an integer; got bool."),
+    "method": (
+        {"method": "magic"},
+        ValueError,
+        "`method` must be one of auto, hyperplanes, sosp, homotopy, conditional, anneal; got 'magic'.",
+    ),
+    "method None": (
+        {"method": None},
+        ValueError,
+        "`method` must be one of auto, hyperplanes, sosp, homotopy, conditional, anneal; got None.",
+    ),
+    "delta 0": ({"delta": 0}, ValueError, "`delta` must lie in (0, 1); got 0."),
+    "delta 1": ({"delta": 1.0}, ValueError, "`delta` must lie in (0, 1); got 1.0."),
+    "delta NaN": ({"delta": math.nan}, ValueError, "`delta` must lie in (0, 1); got nan."),
+    "rounds negative": ({"max_rounds": -1}, ValueError, "`max_rounds` must be at least 0; got -1."),
+    "rounds fraction": ({"max_rounds": 1.5}, TypeError, "`max_rounds` must be an integer; got float."),
+    "threads 0": (
+        {"threads": 0},
+        ValueError,
+        f"`threads` must lie in 1 to {numba.config.NUMBA_NUM_THREADS}, the threads of this machine; got 0.",
+    ),
+    "threads many": (
+        {"threads": 10**6},
+        ValueError,
+        f"`threads` must lie in 1 to {numba.config.NUMBA_NUM_THREADS}, the threads of this machine; got 1000000.",
+    ),
+    "threads fraction": ({"threads": 1.0}, TypeError, "`threads` must be an integer; got float."),
+    "callback": ({"callback": 3}, TypeError, "`callback` must be callable; got int."),
+    "warm start short": (
+        {"warm_start": [0, 1]},
+        ValueError,
+        "`warm_start`: partition must have shape (300,); got (2,).",
+    ),
+    "warm start of words": (
+        {"warm_start": ["left"] * 300},
+        TypeError,
+        "`warm_start` must hold 0 and 1, -1 and +1 or booleans; got <U4.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("keywords", "error", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_refusals(keywords: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error) as caught:
+        maxcut(MIDDLE, **keywords)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: maxcut(3), TypeError, "a graph must be a Graph, a path"),
+        (lambda: maxcut(np.ones((3, 3))), TypeError, "a graph must be a Graph, a path"),
+        (lambda: maxcut("/nowhere/graph.txt"), OSError, "nowhere"),
+        (
+            lambda: maxcut(MIDDLE, warm_start=[2] * 300),
+            ValueError,
+            "`warm_start`: partition must hold 0 and 1",
+        ),
+        (
+            lambda: maxcut(MIDDLE, warm_start=[math.nan] * 300),
+            ValueError,
+            "`warm_start`: partition must hold 0",
+        ),
+    ],
+    ids=["a number", "a dense matrix", "no file", "warm start of twos", "warm start of NaN"],
+)
+def test_other_refusals(make: Callable[[], object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error) as caught:
+        make()
+    assert words in str(caught.value)
