@@ -143,6 +143,7 @@ def chebyshev_bound(
     seed: int,
     columns: int = COLUMNS,
     should_stop: Callable[[float], bool] | None = None,
+    most_growth: float = math.inf,
 ) -> tuple[Bound, Tensor]:
     """Bound of a dual vector by the block Chebyshev certificate.
 
@@ -160,6 +161,8 @@ def chebyshev_bound(
         seed: of the Gaussian start block; must not have been used to make h.
         columns: of the block.
         should_stop: asked after every step with the bound so far (graph units); True ends the run.
+        most_growth: ends the run when a column is so many times sqrt(n) long. Without eigenvalues below 0 none
+            grows beyond about 1: the block then consists of their eigenvectors, and more steps prove little more.
 
     Returns:
         The bound (infinite when nothing was proved) and the last block, float64 (n, c), which is rich in the lowest
@@ -193,7 +196,9 @@ def chebyshev_bound(
         if sure > 0:
             # cosh x - 1 = 2 sinh^2(x/2), without the cancellation.
             tau = min(tau, scaled.upper * math.sinh(math.acosh(max(1.0, norm / sure)) / (2 * k)) ** 2)
-        if norm > _TOO_LARGE or (should_stop is not None and should_stop(value_of(tau))):
+        if norm > min(_TOO_LARGE, most_growth * math.sqrt(n)) or (
+            should_stop is not None and should_stop(value_of(tau))
+        ):
             break
     return Bound(value_of(tau), "chebyshev", delta, h), current
 

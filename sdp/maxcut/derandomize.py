@@ -129,7 +129,7 @@ def derandomize(
         TypeError, ValueError: unknown method, shapes or dtypes that do not fit, V not finite, beta not
             positive and finite, or a time limit of NaN.
 
-    Complexity: `sosp` takes 50 to 110 steps of O(m r) and holds 12 copies of V as float32; `homotopy` 70 steps of
+    Complexity: `sosp` takes 50 to 110 steps of O(m r) and holds 14 copies of V as float32; `homotopy` 70 steps of
         O(m); `conditional` 8 values of O(m) for each of r axes. On two cores, 2.4 million edges and
         r = 32: 30 s, 15 s and 17 s.
 
@@ -239,7 +239,7 @@ class _Problem:
         degrees = torch.where(degrees > 0.0, degrees, total / n if total else 1.0)
         self.relative_degree = degrees * (n / float(degrees.numpy().sum() or 1.0))
         # Curvature of -F / sum |w| in row i is about 2 d_i / n at beta |v_i| >> 1: see Derivatives.diagonal.
-        self.metric = (0.5 * n / self.relative_degree)[:, None]
+        self.metric = 0.5 * n / self.relative_degree
         self.evaluations = 0
         self.draws = 0
         self.lost = 0.0  # beyond what descent may trade for a smaller V
@@ -271,59 +271,72 @@ class _Problem:
 
 
 class _InMean:
-    """-F / sum |w| as a function of mu alone, at fixed second moments; the point is float64 (n, 1)."""
+    """-F / sum |w| as a function of mu alone, at fixed second moments; the point is mu, float64 (n,)."""
 
     def __init__(self, problem: _Problem, moments: Law) -> None:
         self.problem, self.moments = problem, moments
-        self.metric = problem.metric
         self.cut = math.nan
 
     def value(self, point: Tensor) -> float:
-        self.cut = self.problem.value(self.moments, point[:, 0])
+        self.cut = self.problem.value(self.moments, point)
         return -self.cut / self.problem.absolute_weight
 
-    def gradient(self, point: Tensor) -> Tensor:
-        slopes = probit_cut.law_derivatives(self.problem.csr, self.moments, point[:, 0]).gradient
-        return slopes[:, None] / -self.problem.absolute_weight
+    def gradient(self, point: Tensor, out: Tensor) -> None:
+        slopes = probit_cut.law_derivatives(self.problem.csr, self.moments, point).gradient
+        torch.div(slopes, -self.problem.absolute_weight, out=out)
+
+    def precondition(self, vector: Tensor) -> None:
+        vector.mul_(self.problem.metric)
 
 
 class _InBoth:
-    """-F / sum |w| + lam sum d_i |v_i|^2 as a function of the point [mu | V], float32 (n, 1 + r).
+    """-F / sum |w| + lam sum d_i |v_i|^2 as a function of mu and V together.
 
-    float32 halves what descent and the gathers move; F is exact at the rounded point.
+    The point is mu, then the rows of V: float32 (n + n r,), whose parts are views. float32 halves what
+    descent and the gathers move; F is exact at the rounded point.
     """
 
     def __init__(self, problem: _Problem) -> None:
         self.problem = problem
-        n = problem.csr.n_vertices
-        self.penalty = problem.relative_degree * (LAM_TOTAL / max(n, 1))
+        self.n = problem.csr.n_vertices
+        self.penalty = problem.relative_degree * (LAM_TOTAL / max(self.n, 1))
+        self.pull = 2.0 * self.penalty[:, None].float()
         self.metric = problem.metric.float()
         self.cut = math.nan
         self.mean_square = math.nan
 
+    def parts(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Views of mu (n,) and V (n, r)."""
+        rank = point.numel() // max(self.n, 1) - 1
+        return point[: self.n], point[self.n :].view(self.n, rank)
+
     def value(self, point: Tensor) -> float:
-        problem = self.problem
-        self.moments = probit_cut.law(problem.csr, point[:, 1:], problem.beta)
+        problem, (mu, V) = self.problem, self.parts(point)
+        self.moments = probit_cut.law(problem.csr, V, problem.beta)
         squares = (self.moments.variances - problem.beta**-2).numpy()
         self.mean_square = float(squares.mean())
-        self.cut = problem.value(self.moments, point[:, 0].double())
+        self.cut = problem.value(self.moments, mu.double())
         return -self.cut / problem.absolute_weight + float((self.penalty.numpy() * squares).sum())
 
-    def gradient(self, point: Tensor) -> Tensor:
-        problem = self.problem
-        derivatives = probit_cut.law_derivatives(problem.csr, self.moments, point[:, 0].double())
-        gradient = torch.empty_like(point)
-        gradient[:, 0] = derivatives.gradient / -problem.absolute_weight
-        product = probit_cut.hessian_product(problem.csr, derivatives, point[:, 1:])
-        product.mul_(-1.0 / problem.absolute_weight)
-        gradient[:, 1:] = product.addcmul_(point[:, 1:], 2.0 * self.penalty[:, None].float())
-        return gradient
+    def gradient(self, point: Tensor, out: Tensor) -> None:
+        problem, (mu, V), (out_mu, out_V) = self.problem, self.parts(point), self.parts(out)
+        derivatives = probit_cut.law_derivatives(problem.csr, self.moments, mu.double())
+        out_mu.copy_(derivatives.gradient / -problem.absolute_weight)
+        torch.mul(V, self.pull, out=out_V)
+        out_V.add_(
+            probit_cut.hessian_product(problem.csr, derivatives, V), alpha=-1.0 / problem.absolute_weight
+        )
+
+    def precondition(self, vector: Tensor) -> None:
+        mu, V = self.parts(vector)
+        mu.mul_(self.metric)
+        V.mul_(self.metric[:, None])
 
 
 def _sosp(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
     """What is left of V (None when it is gone), and mu, float64 (n,)."""
     objective = _InBoth(problem)
-    point = torch.cat([V.new_zeros((len(V), 1)), V], dim=1).float()
+    point = torch.cat([V.new_zeros(len(V)), V.flatten()]).float()
     is_gone = False
 
     def after_step(point: Tensor, value: float) -> bool:
@@ -345,7 +358,8 @@ def _sosp(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tens
             longest_move=LONGEST_MOVE * size, stop=after_step,
         )  # fmt: skip
         point, value, steps = descent.point, descent.value, steps + max(descent.steps, 1)
-    return None if is_gone else point[:, 1:], point[:, 0].double()
+    mu, residue = objective.parts(point)
+    return None if is_gone else residue, mu.double()
 
 
 def _conditioned(problem: _Problem, objective: _InBoth, point: Tensor, before: float) -> Tensor:
@@ -355,12 +369,12 @@ def _conditioned(problem: _Problem, objective: _InBoth, point: Tensor, before: f
     reach it, the difference is noted as lost.
     """
     share = CONDITIONED_SHARE
-    mu, V = point[:, :1], point[:, 1:]
-    shrunk = math.sqrt(1.0 - share**2) * V
+    mu, V = objective.parts(point)
+    shrunk = (math.sqrt(1.0 - share**2) * V).flatten()
     best, best_value, best_cut = point, math.inf, math.nan
     for _ in range(CONDITIONED_DRAWS):
         x = problem.draw(V.shape[1]).float()
-        trial = torch.cat([mu + share * _along(V, x)[:, None], shrunk], dim=1)
+        trial = torch.cat([mu + share * _along(V, x), shrunk])
         value = objective.value(trial)
         if value < best_value:
             best, best_value, best_cut = trial, value, objective.cut
@@ -390,10 +404,10 @@ def _homotopy(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, 
             return problem.is_late()
 
         descent = descend(
-            objective, mu[:, None], max_steps=HOMOTOPY_STEPS, tolerance=STALL_TOLERANCE,
+            objective, mu, max_steps=HOMOTOPY_STEPS, tolerance=STALL_TOLERANCE,
             longest_move=LONGEST_MOVE * scale * size, stop=after_step,
         )  # fmt: skip
-        mu = descent.point[:, 0]
+        mu = descent.point
         scale *= SHRINK
     return None, mu
 

@@ -38,9 +38,12 @@ OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
 LARGE = 50_000  # vertices from which the rank starts low: a sweep is bound by gathering rows of V
 LOW_RANK, HIGH_RANK = 16, 64
 DENSE_DEGREE = 10  # mean degree from which rank 16 stalls (wordnet-cooc: gap 9e-4 at rank 16, 4e-4 at 32)
-FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its square root, for a larger one
+FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its fourth root, for a larger one
 FIRST_TARGET, SHORTEST_ROUND = 1e-4, 20
 SETTLING = 5  # sweeps without over-relaxation that end a round: they halve tau at no cost
+GROWN = (
+    30.0  # times sqrt(n): a block so long holds negative eigenvectors, and h must be mended before more steps
+)
 SWEEPING_SHARE = 0.45  # of what is left of the time, at most, for one round of sweeps
 FINER = 0.7  # of each round's certificate over the one before: a fifth more steps
 _KICK = 0.3  # length of the new columns, where the eigenvectors live, against unit rows
@@ -121,7 +124,7 @@ def relax(
     """
     run = _Run(problem, target_gap, time_limit, seed, delta, report, should_stop)
     V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed)
-    eager = math.sqrt(min(1.0, FIRST_TARGET / max(target_gap, FIRST_TARGET)))
+    eager = (FIRST_TARGET / max(target_gap, FIRST_TARGET)) ** 0.25
     length = max(SHORTEST_ROUND, round(FIRST_ROUND * eager))
     while True:
         run.sweep(V, length)
@@ -192,17 +195,26 @@ class _Run:
         if self.problem.n_vertices <= DENSE_VERTICES:
             self._keep(dense_bound(self.problem, h))
             return None
-        block = self._chebyshev(h)
+        block = self._chebyshev(h, GROWN)
         if block is None or self.reached(self.best) or self.out_of_time():
             return None
         values, vectors = ritz_vectors(self.problem, h, block)
         raised = repair(self.problem, h, values, vectors)
-        if raised is not h:
+        if raised is not h and self._could_help(raised):
             self._chebyshev(raised)
         negative = values < 0
         return vectors[:, negative] if bool(negative.any()) else None
 
-    def _chebyshev(self, h: Tensor) -> Tensor | None:
+    def _could_help(self, h: Tensor) -> bool:
+        """Whether a bound from h might halve the gap, or reach the target."""
+        gap = math.inf if self.best is None else self.best.value - self.value
+        return self._dual_gap(h) < max(self.target, gap / 2) * self.problem.scale
+
+    def _dual_gap(self, h: Tensor) -> float:
+        """Bound of h if no eigenvalue were negative, less the value of V, in problem units."""
+        return self.problem.total_weight / 2 + float(h.sum()) / 4 - self.value * self.problem.scale
+
+    def _chebyshev(self, h: Tensor, most_growth: float = math.inf) -> Tensor | None:
         steps = self._steps(h)
         if self.out_of_time():
             return None
@@ -215,6 +227,7 @@ class _Run:
             delta=self.delta * 6 / (math.pi * self.certificates) ** 2,
             seed=2 * (self.seed + (self.certificates << 48)) + 1,
             should_stop=lambda value: value - self.value <= self.target or self.out_of_time(),
+            most_growth=most_growth,
         )
         self._keep(bound)
         return block
@@ -222,8 +235,9 @@ class _Run:
     def _steps(self, h: Tensor) -> int:
         """Steps whose floor leaves half of the target gap to what h itself lacks."""
         scaled = ScaledDual.of(self.problem, h)
-        dual_gap = self.problem.total_weight / 2 + float(h.sum()) / 4 - self.value * self.problem.scale
-        allowed = max(self.target * self.problem.scale - dual_gap, self.target * self.problem.scale / 2)
+        allowed = max(
+            self.target * self.problem.scale - self._dual_gap(h), self.target * self.problem.scale / 2
+        )
         # A round that failed may have failed on eigenvalues too small to be seen with these steps.
         tau = 0.8 * FINER ** (self.rounds - 1) * 4 * allowed / float(scaled.d.sum())
         return steps_for(tau, self.problem.n_vertices, scaled.upper, self.delta)
