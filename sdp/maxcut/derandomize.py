@@ -296,9 +296,9 @@ class _InBoth:
     descent and the gathers move; F is exact at the rounded point.
     """
 
-    def __init__(self, problem: _Problem) -> None:
+    def __init__(self, problem: _Problem, rank: int) -> None:
         self.problem = problem
-        self.n = problem.csr.n_vertices
+        self.n, self.rank = problem.csr.n_vertices, rank
         self.penalty = problem.relative_degree * (LAM_TOTAL / max(self.n, 1))
         self.pull = 2.0 * self.penalty[:, None].float()
         self.metric = problem.metric.float()
@@ -307,8 +307,7 @@ class _InBoth:
 
     def parts(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Views of mu (n,) and V (n, r)."""
-        rank = point.numel() // max(self.n, 1) - 1
-        return point[: self.n], point[self.n :].view(self.n, rank)
+        return point[: self.n], point[self.n :].view(self.n, self.rank)
 
     def value(self, point: Tensor) -> float:
         problem, (mu, V) = self.problem, self.parts(point)
@@ -335,7 +334,7 @@ class _InBoth:
 
 def _sosp(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
     """What is left of V (None when it is gone), and mu, float64 (n,)."""
-    objective = _InBoth(problem)
+    objective = _InBoth(problem, V.shape[1])
     point = torch.cat([V.new_zeros(len(V)), V.flatten()]).float()
     is_gone = False
 
