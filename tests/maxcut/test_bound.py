@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 
 import hypothesis
 import numba
@@ -156,6 +157,25 @@ def test_far_negative_dual_vectors_prove_no_less_than_the_cut(kind: str) -> None
             else chebyshev_bound(edge, h, steps=60, delta=DELTA, seed=seed)[0]
         )
         assert found.value >= 1
+
+
+def test_values_are_rounded_to_the_safe_side() -> None:
+    # Against exact arithmetic. Weights of a tenth: nothing is floored.
+    rng = np.random.default_rng(0)
+    problem = prepare(graph_of(0.1 * cuts.sparse_random(40, 5.0, 1)))
+    n = problem.n_vertices
+    total, lost = Fraction(problem.total_weight), Fraction(problem.lost_weight)
+    for k in range(300):
+        h = torch.from_numpy(
+            rng.normal(size=n) * 10.0 ** rng.uniform(-3, 9, n if k % 2 else 1) - 10.0 ** (k % 9)
+        )
+        d = ScaledDual.of(problem, h).d
+        sum_h, sum_d = sum(map(Fraction, h.tolist())), sum(map(Fraction, d.tolist()))
+        tau = max(0.0, float(-sum_h / sum_d)) * rng.uniform(0.999, 1.001) + rng.uniform(0, 1e-3)
+        exact = (total / 2 + (sum_h + Fraction(tau) * sum_d) / 4 + lost) / Fraction(problem.scale)
+        found = Fraction(bounds._Value(problem, h, d)(tau))
+        terms = problem.absolute_weight + abs(float(sum_h)) + tau * float(sum_d)
+        assert exact <= found <= exact + Fraction(1e-14 * terms / problem.scale)
 
 
 class TestPositiveWeights:
