@@ -37,7 +37,7 @@ check: $(STAMP) ## lint, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/house/test_arrows.py
 
-bench: $(STAMP) ## list the benchmarks; NAME=cuts_at_equal_time ARGS='--data DIR' runs one
+bench: $(STAMP) ## list the benchmarks; NAME=maxcut_cut_at_equal_time ARGS='--data DIR' runs one
 ifdef NAME
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 else
