@@ -24,7 +24,7 @@ from torch import Tensor
 MEMORY = 4  # pairs; 2 took a third more steps on G22 and wordnet-cooc, 8 saved none
 ARMIJO = 1e-4
 HALVINGS = 30  # a step shorter than 1e-9 of the quasi-Newton step changes nothing worth having
-CURVATURE = 1e-6  # least cosine between a step and its change of gradient; float32 sums cannot tell less from 0
+CURVATURE = 1e-6  # least cosine between a step and its change of gradient: float32 tells no less from 0
 WINDOW = 5  # steps that the tolerance looks back over
 SUM_BLOCK = 4096
 SUM_CHUNK = (
