@@ -16,13 +16,15 @@ from sdp_kernels.graph import CSR
 from tests.reference import cuts
 from tests.reference import graph as oracle
 
+MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
 State = tuple[torch.Tensor, torch.Tensor]
 
 
 def integers(n: int, density: float, seed: int) -> cuts.Matrix:
     """Random graph with integer weights from -5 to 5."""
     rng = np.random.default_rng(seed)
-    return cuts.symmetric(rng.integers(-5, 6, (n, n)) * (rng.random((n, n)) < density) * 1.0)
+    return cuts.symmetric(rng.integers(-5, 6, (n, n)).astype(np.float64) * (rng.random((n, n)) < density))
 
 
 # Which path each covers: nothing; no neighbour; a part of a block of 64 vertices; several blocks and a part of
@@ -235,7 +237,7 @@ class TestCrossover:
         rng = np.random.default_rng(seed)
         W = integers(14, (0.1, 0.2, 0.4)[seed % 3], seed)
         if seed % 2:
-            W *= rng.choice([0.5, 1.25])
+            W *= float(rng.choice([0.5, 1.25]))
         csr = cuts.csr_of(W)
         signs, other = random_signs(1, 14, seed), random_signs(1, 14, seed + 100)
         before, parent = (float(oracle.cut_values(W, s.numpy())[0]) for s in (signs, other))
@@ -263,7 +265,7 @@ class TestCrossover:
 
     def test_takes_all_that_a_second_search_found_elsewhere(self) -> None:
         # Two triangles far apart, each parent good on one of them.
-        W = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))
+        W = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3)).astype(np.float64)
         signs = torch.tensor([[1, 1, -1, 1, 1, 1]], dtype=torch.int8)
         other = torch.tensor([[1, 1, 1, 1, -1, 1]], dtype=torch.int8)
         assert kernels.partition_crossover(cuts.csr_of(W), signs, other).tolist() == [2.0]
@@ -309,7 +311,7 @@ def test_bits_do_not_depend_on_threads() -> None:
     results = []
     before = numba.get_num_threads()
     try:
-        for threads in (1, int(numba.config.NUMBA_NUM_THREADS)):
+        for threads in (1, MOST_THREADS):
             numba.set_num_threads(threads)
             signs, gained = annealed(csr, cooling(7, 25), seed=2)
             kernels.one_opt(csr, signs, gained)

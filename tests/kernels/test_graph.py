@@ -16,6 +16,8 @@ from sdp_kernels.graph import CSR
 from tests.reference import cuts
 from tests.reference import graph as oracle
 
+MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
 # Sums of at most d terms err by d u sum |w x|: the longest row here has 10,000 entries, and the oracle's own sums
 # err too, so 1e4 u in all for float64; float32 rows are compared where they have at most 400 entries.
 TOLERANCES = {torch.float32: 400 * 2.0**-24, torch.float64: 1e4 * 2.0**-53}
@@ -75,7 +77,7 @@ def assert_close(actual: torch.Tensor, expected: cuts.Matrix, size: cuts.Matrix)
 
 def same_bits_for_any_threads(work: Callable[[], Any]) -> None:
     results = []
-    for threads in (1, int(numba.config.NUMBA_NUM_THREADS)):
+    for threads in (1, MOST_THREADS):
         numba.set_num_threads(threads)
         results.append(work())
     for one, other in zip(*results, strict=True):

@@ -43,15 +43,15 @@ def test_known_answers(counter: Counter, key: Key, answer: Counter) -> None:
 
 def test_random_counters_and_keys() -> None:
     for row in np.random.default_rng(0).integers(0, 2**32, (200, 6)).tolist():
-        assert compiled(tuple(row[:4]), tuple(row[4:])) == oracle.philox(tuple(row[:4]), tuple(row[4:]))
+        counter, key = (row[0], row[1], row[2], row[3]), (row[4], row[5])
+        assert compiled(counter, key) == oracle.philox(counter, key)
 
 
 def test_every_bit_of_counter_and_key_counts() -> None:
     base = compiled((1, 2, 3, 4), (5, 6))
     for word in range(6):
         for bit in (0, 15, 31):
-            inputs = [1, 2, 3, 4, 5, 6]
-            inputs[word] ^= 1 << bit
-            changed = compiled(tuple(inputs[:4]), tuple(inputs[4:]))
-            flipped = sum((a ^ b).bit_count() for a, b in zip(base, changed, strict=True))
+            a, b, c, d, k, m = ((i + 1) ^ (1 << bit if i == word else 0) for i in range(6))
+            changed = compiled((a, b, c, d), (k, m))
+            flipped = sum((one ^ other).bit_count() for one, other in zip(base, changed, strict=True))
             assert 30 <= flipped <= 98  # of 128, half on average: six standard deviations

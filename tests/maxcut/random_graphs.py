@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import hypothesis.strategies as st
 import numpy as np
 
@@ -38,7 +40,7 @@ def small_matrix(n: int, shape: str, weights: str, seed: int) -> Matrix:
     elif shape == "bipartite":
         side = rng.integers(0, 2, n)
         kept &= side[u] != side[v]
-    w = {
+    draws: dict[str, Callable[[], Matrix]] = {
         "ones": lambda: np.ones(u.size),
         "signs": lambda: rng.choice([-1.0, 1.0], u.size),
         "integers": lambda: rng.integers(-9, 10, u.size).astype(float),
@@ -47,9 +49,9 @@ def small_matrix(n: int, shape: str, weights: str, seed: int) -> Matrix:
         "normal": lambda: rng.normal(size=u.size),
         "decades": lambda: rng.normal(size=u.size) * 10.0 ** rng.uniform(-30, 30, u.size),
         "zeros too": lambda: rng.normal(size=u.size) * (rng.random(u.size) < 0.5),
-    }[weights]()
+    }
     W = np.zeros((n, n))
-    W[u, v] = w * kept
+    W[u, v] = draws[weights]() * kept
     return symmetric(W)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import hypothesis
@@ -74,7 +74,7 @@ def rows(problem: Problem, kind: str, rng: np.random.Generator) -> torch.Tensor:
 def dual(problem: Problem, v_kind: str, h_kind: str, rng: np.random.Generator) -> torch.Tensor:
     h = fields(problem.csr, rows(problem, v_kind, rng))[0]
     n = problem.n_vertices
-    draws = {
+    draws: dict[str, Callable[[], object]] = {
         "of V": lambda: h.numpy(),
         "random": lambda: rng.normal(size=n) * 3,
         "negative": lambda: -h.numpy(),
@@ -243,7 +243,11 @@ def test_all_zero_weights_prove_zero() -> None:
 
 def middle(n: int, degree: float, seed: int) -> tuple[Problem, torch.Tensor]:
     """A random graph with normal float32 weights (nothing is floored or lost), the dual vector of a few sweeps."""
-    W = (cuts.sparse_random(n, degree, seed) * cuts.dense_random(n, seed + 1)).astype(np.float32)
+    W = (
+        (cuts.sparse_random(n, degree, seed) * cuts.dense_random(n, seed + 1))
+        .astype(np.float32)
+        .astype(np.float64)
+    )
     problem = prepare(graph_of(W))
     V = rows(problem, "random", np.random.default_rng(seed))
     for _ in range(60):
@@ -261,7 +265,7 @@ def scaled_matrix(problem: Problem, h: torch.Tensor) -> tuple[cuts.Matrix, cuts.
 
 def value_of(problem: Problem, h: torch.Tensor, lowest: float, d: cuts.Matrix) -> float:
     """W/2 + (sum h + tau sum d) / 4 in graph units."""
-    return (problem.total_weight / 2 + (float(h.sum()) - lowest * d.sum()) / 4) / problem.scale
+    return (problem.total_weight / 2 + (float(h.sum()) - lowest * float(d.sum())) / 4) / problem.scale
 
 
 @pytest.mark.parametrize(("n", "degree"), [(120, 9.0), (500, 4.0), (500, 60.0)])
@@ -333,7 +337,7 @@ class TestFailureProbability:
     """
 
     RUNS = 1000
-    PROBLEM = prepare(graph_of(cuts.dense_random(16, 5).astype(np.float32)))
+    PROBLEM = prepare(graph_of(cuts.dense_random(16, 5).astype(np.float32).astype(np.float64)))
     ZERO = torch.zeros(16, dtype=torch.float64)
 
     @pytest.mark.parametrize("delta", [0.3, 0.1])
@@ -413,7 +417,7 @@ def test_repair_lowers_the_bound_where_one_part_is_behind() -> None:
     # A hundred pentagons, h at the optimum on all of them and too small on one: tau pays for the whole graph, the
     # repaired h for one pentagon.
     pentagon = np.roll(np.eye(5), 1, axis=1)
-    W = np.kron(np.eye(100), pentagon + pentagon.T)
+    W = np.kron(np.eye(100), pentagon + pentagon.T).astype(np.float64)
     problem = prepare(graph_of(W))
     h = torch.full((500,), 2 * math.cos(math.pi / 5), dtype=torch.float64)
     h[torch.from_numpy(problem.order < 5)] -= 0.3

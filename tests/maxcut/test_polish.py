@@ -18,6 +18,8 @@ from tests.reference import cuts
 from tests.reference import graph as oracle
 from tools.make_graphs import planted_cut, planted_sides, random_sparse, torus
 
+MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
@@ -77,9 +79,8 @@ def test_every_report_is_better(weights: str) -> None:
 
 def test_a_seed_gives_the_same_bits() -> None:
     problem = prepare(random_sparse(400, 6.0, "signs", 3))
-    most = int(numba.config.NUMBA_NUM_THREADS)
     runs = []
-    for seed, threads in ((1, 1), (1, most), (1, most), (2, most)):
+    for seed, threads in ((1, 1), (1, MOST_THREADS), (1, MOST_THREADS), (2, MOST_THREADS)):
         numba.set_num_threads(threads)
         runs.append(polished(problem, 80, seed=seed))
     for other in runs[1:3]:

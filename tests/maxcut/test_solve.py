@@ -28,6 +28,8 @@ from tests.reference import cuts
 from tests.reference import graph as oracle
 from tools.make_graphs import planted_cut, preferential_attachment, random_sparse, torus
 
+MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
 MIDDLE = random_sparse(300, 7.0, "signs", 2)
 LARGE = random_sparse(2600, 6.0, "signs", 1)  # above the dense bound's size
 
@@ -155,10 +157,9 @@ def test_a_gap_that_closes_is_optimal() -> None:
 
 @pytest.mark.parametrize("graph", [MIDDLE, LARGE], ids=["middle", "large"])
 def test_a_seed_gives_the_same_result(graph: Graph) -> None:
-    most = int(numba.config.NUMBA_NUM_THREADS)
     results = [
         maxcut(graph, time_limit=math.inf, max_rounds=4, seed=seed, threads=threads)
-        for seed, threads in ((7, 1), (7, most), (7, most), (8, most))
+        for seed, threads in ((7, 1), (7, MOST_THREADS), (7, MOST_THREADS), (8, MOST_THREADS))
     ]
     for other in results[1:3]:
         assert (other.partition == results[0].partition).all()
@@ -167,7 +168,7 @@ def test_a_seed_gives_the_same_result(graph: Graph) -> None:
         assert other.relaxation_value == results[0].relaxation_value
         assert other.status == "rounds done"
     assert results[3].relaxation_value != results[0].relaxation_value
-    assert [result.threads for result in results] == [1, most, most, most]
+    assert [result.threads for result in results] == [1, MOST_THREADS, MOST_THREADS, MOST_THREADS]
 
 
 @pytest.mark.parametrize("seed", [np.int32(2**31 - 1), np.uint8(200)])
@@ -365,7 +366,9 @@ def test_everything_like_a_graph_is_accepted(tmp_path: Path) -> None:
     nx = networkx.Graph()
     nx.add_nodes_from(range(12))
     nx.add_weighted_edges_from(zip(u.tolist(), v.tolist(), W[u, v].tolist(), strict=True))
-    coo = torch.sparse_coo_tensor(np.stack((u, v)), W[u, v], (12, 12), check_invariants=True)
+    coo = torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack((u, v))), torch.from_numpy(W[u, v]), (12, 12), check_invariants=True
+    )
     forms: list[Any] = [
         graph,
         tmp_path / "graph.txt.gz",
@@ -440,12 +443,12 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "threads 0": (
         {"threads": 0},
         ValueError,
-        f"`threads` must lie in 1 to {numba.config.NUMBA_NUM_THREADS}, the threads of this machine; got 0.",
+        f"`threads` must lie in 1 to {MOST_THREADS}, the threads of this machine; got 0.",
     ),
     "threads many": (
         {"threads": 10**6},
         ValueError,
-        f"`threads` must lie in 1 to {numba.config.NUMBA_NUM_THREADS}, the threads of this machine; got 1000000.",
+        f"`threads` must lie in 1 to {MOST_THREADS}, the threads of this machine; got 1000000.",
     ),
     "threads fraction": ({"threads": 1.0}, TypeError, "`threads` must be an integer; got float."),
     "callback": ({"callback": 3}, TypeError, "`callback` must be callable; got int."),

@@ -26,7 +26,7 @@ def chebyshev(B: Matrix, X: Matrix, k: int) -> Matrix:
     values, vectors = np.linalg.eigh(B)
     inside = np.cos(k * np.arccos(np.clip(values, -1, 1)))
     outside = np.sign(values) ** k * np.cosh(k * np.arccosh(np.maximum(np.abs(values), 1)))
-    return (vectors * np.where(np.abs(values) <= 1, inside, outside)) @ (vectors.T @ X)
+    return np.asarray((vectors * np.where(np.abs(values) <= 1, inside, outside)) @ (vectors.T @ X))
 
 
 def mixing_sweep(W: Matrix, V: Matrix, omega: float) -> Matrix:
