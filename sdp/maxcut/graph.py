@@ -254,13 +254,7 @@ class Graph:
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the number of vertices and the exact rows; name, labels and notes do not count."""
-        digest = hashlib.sha256(f"{self.n_vertices} {self.indices.size}\n".encode())
-        for array, dtype in ((self.indptr, "<i8"), (self.indices, "<i4"), (self._finest_weights, "<f8")):
-            for begin in range(0, array.size, _HASHED_AT_ONCE):
-                # Adding 0 turns -0.0 into 0.0, which is the same weight.
-                part = array[begin : begin + _HASHED_AT_ONCE] + array.dtype.type(0)
-                digest.update(part.astype(dtype).data)
-        return digest.hexdigest()
+        return self._fingerprint
 
     def __repr__(self) -> str:
         named = f" {self.name!r}" if self.name else ""
@@ -276,6 +270,16 @@ class Graph:
     def _finest_weights(self) -> NDArray[Any]:
         """The exact weights without a copy: float32 where that is exact."""
         return self.weights if self.exact_weights is None else self.exact_weights
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.n_vertices} {self.indices.size}\n".encode())
+        for array, dtype in ((self.indptr, "<i8"), (self.indices, "<i4"), (self._finest_weights, "<f8")):
+            for begin in range(0, array.size, _HASHED_AT_ONCE):
+                # Adding 0 turns -0.0 into 0.0, which is the same weight.
+                part = array[begin : begin + _HASHED_AT_ONCE] + array.dtype.type(0)
+                digest.update(part.astype(dtype).data)
+        return digest.hexdigest()
 
     @cached_property
     def _sums(self) -> tuple[float, float]:

@@ -23,6 +23,8 @@ from torch import Tensor
 from sdp.maxcut.graph import Graph
 from sdp_kernels.graph import CSR
 
+_INT32_MOST = 2**31 - 1
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -138,7 +140,8 @@ def _locality_rank(indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDA
     n = indptr.size - 1
     if n == 0:
         return np.empty(0, np.int64)
-    # scipy wants 32-bit row pointers; 2^31 entries are more than a Graph holds.
+    if indices.size > _INT32_MOST:  # scipy's routine counts entries in 32 bits: keep the order of the file
+        return np.arange(n, dtype=np.int64)
     pattern = scipy.sparse.csr_array(
         (np.ones(indices.size, np.int8), indices, indptr.astype(np.int32)), shape=(n, n)
     )

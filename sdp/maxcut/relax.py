@@ -40,6 +40,7 @@ LOW_RANK, HIGH_RANK = 16, 64
 DENSE_DEGREE = 10  # mean degree from which rank 16 stalls (wordnet-cooc: gap 9e-4 at rank 16, 4e-4 at 32)
 FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its fourth root, for a larger one
 FIRST_TARGET, SHORTEST_ROUND = 1e-4, 20
+MOST_ROUNDS = 7  # 19,000 sweeps from FIRST_ROUND: what they do not close, more of the same would not
 SETTLING = 5  # sweeps without over-relaxation that end a round: they halve tau at no cost
 GROWN = (
     30.0  # times sqrt(n): a block so long holds negative eigenvectors, and h must be mended before more steps
@@ -131,7 +132,7 @@ def relax(
         lengths, products = fields(problem.csr, V)
         run.value = relaxation_value(problem, products)
         vectors = run.certify(lengths)
-        if run.is_done():
+        if run.is_done() or run.rounds == MOST_ROUNDS:
             break
         if vectors is not None:
             V = _with_columns(V, vectors)

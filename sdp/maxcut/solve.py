@@ -28,6 +28,7 @@ from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph, as_graph
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
+from sdp.maxcut.rehearse import rehearse
 from sdp.maxcut.relax import Relaxation, relax
 from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
 from sdp.maxcut.rounding import hyperplanes
@@ -37,7 +38,7 @@ RELAXATION_GAP = 1e-4  # certified, at which `auto` turns from the bound to the 
 RELAXATION_SHARE = 0.25  # of the time limit that `auto` gives the relaxation at most ...
 RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 PLANES = 1000
-CHECKPOINT_SECONDS = 5.0
+CHECKPOINT_SECONDS = 1.0
 TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
 
 __all__ = ["METHODS", "MaxCutResult", "Progress", "maxcut"]
@@ -103,7 +104,7 @@ def maxcut(
     threads = _check_threads(threads)
     start = None if warm_start is None else _check_warm_start(whole, warm_start)
     with _thread_count(threads):
-        compiled = _load_kernels()
+        compiled = rehearse(method)
         state = _Solve(whole, time_limit, target_gap, target_cut, int(seed), callback, checkpoint, delta)
         state.timings["compile"] = compiled
         with state.signals_caught():
@@ -275,7 +276,8 @@ class _Solve:
             report=lambda value, bound: self.offer_bound(bound),
             should_stop=self.should_stop,
         )
-        self.relaxation_value = relaxed.value
+        if not self.interrupted:  # a run that goes on from here must relax anew
+            self.relaxation_value = relaxed.value
         return relaxed
 
     def _round(self, problem: Problem, V: Tensor, method: str) -> Tensor:
@@ -442,32 +444,3 @@ def _thread_count(threads: int) -> Iterator[None]:
     finally:
         numba.set_num_threads(before)
         torch.set_num_threads(torch_before)
-
-
-_loaded = threading.Event()
-
-
-def _load_kernels() -> float:
-    """Compiles the inner loops, or loads them from numba's cache, once a process; the seconds it took."""
-    if _loaded.is_set():
-        return 0.0
-    begin = time.perf_counter()
-    problem = prepare(Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3]))
-    relaxed = relax(problem, target_gap=0.0, time_limit=0.0)
-    _rehearse_large(problem, relaxed.V)
-    signs = hyperplanes(problem.csr, relaxed.V, 1, 0)[0]
-    Polisher(problem, seed=0, should_stop=lambda: False, improved=lambda _: None, time_limit=1e-3).run(
-        [signs], 2
-    )
-    _loaded.set()
-    return time.perf_counter() - begin
-
-
-def _rehearse_large(problem: Problem, V: Tensor) -> None:
-    """The loops that only graphs above the dense bound's size need."""
-    from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
-    from sdp_kernels.graph import fields
-
-    h = fields(problem.csr, V)[0]
-    block = chebyshev_bound(problem, h, steps=2, delta=0.5, seed=0, columns=2)[1]
-    ritz_vectors(problem, h, block)
