@@ -10,7 +10,9 @@ from torch import Tensor
 
 AXIS_POINTS = 6  # quantiles of each axis, then
 MAX_AXIS_POINTS = 100
-AXIS_REFINEMENTS = 2  # points at the vertex of a parabola; 16 + 3 gave the same cuts on G14, G22, G32
+AXIS_REFINEMENTS = (
+    2  # points at the vertex of a parabola; 16 + 3 cut within 0.3% on G14, G22, G32, never better
+)
 
 
 def principal_axes(V: Tensor) -> Tensor:

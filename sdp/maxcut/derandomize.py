@@ -40,19 +40,19 @@ from sdp_kernels.graph import CSR
 from sdp_kernels.probit_cut import Law
 
 METHODS = ("sosp", "homotopy", "conditional")
-BETA = 10.0  # alpha = 0.875; on G14, G22, G32 cuts at 5, 10, 20 differ by less than the seeds do
+BETA = 10.0  # alpha = 0.875; from 5 to 20 conditional's cuts of G14, G22, G32 differ by up to 0.9%
 
-# lam n in units of sum |w|: sosp may spend this share of the weight on losing V. On G22, G32, G14 0.02 gives
-# better cuts than 0.05 and 0.1 for twice the steps; on wordnet-cooc 1450146 against 1449106 at 0.05.
+# lam n in units of sum |w|: sosp may spend this share of the weight on losing V. 0.05 cut 0.1 to 0.3% less on
+# G14, G22 and G32 (means of three seeds), 0.1 0.3 to 0.7% less, in fewer steps.
 LAM_TOTAL = 0.02
 MAX_SOSP_STEPS = 300
 MAX_ESCAPES = 20
 GONE = 0.05  # V is gone when beta^2 mean |v_i|^2, its noise over the probit's own, is below this
-CONDITIONED_SHARE = 0.1  # t; 0.3 and more commit too early: 0.1% worse on G22 and G32
+CONDITIONED_SHARE = 0.1  # t; 0.3 cut 0.1 to 0.3% less on G14, G22 and G32 (means of three seeds)
 CONDITIONED_DRAWS = 4
 
 SHRINK = 0.75
-HOMOTOPY_STEPS = 5  # in mu, for each V; with 10 the cuts are no better and cost twice as much
+HOMOTOPY_STEPS = 5  # in mu, for each V; 10 took a third more evaluations and mostly cut less
 
 LONGEST_MOVE = (
     0.3  # of an entry in a step, in rms rows of V; with 1.0 homotopy cut 13975 of G60, with 0.3 14020
@@ -115,7 +115,7 @@ def derandomize(
     Args:
         csr: the graph; weights of either sign, any number of components, isolated vertices.
         V: (n, r) float32 or float64, usually the relaxation's unit rows.
-        method: "sosp" (the best cuts), "homotopy" (a third of its time) or "conditional".
+        method: "sosp" (the best cuts), "homotopy" (usually faster) or "conditional".
         seed: integer in [0, 2^64); same seed, same bits, whatever the number of threads.
         beta: steepness of the soft signs, positive and finite.
         time_limit: seconds after which to stop and round what there is, at once where it is not positive;
@@ -131,7 +131,7 @@ def derandomize(
 
     Complexity: `sosp` takes 50 to 110 steps of O(m r) and holds 14 copies of V as float32; `homotopy` 70 steps of
         O(m); `conditional` 8 values of O(m) for each of r axes. On two cores, 2.4 million edges and
-        r = 32: 30 s, 15 s and 17 s.
+        r = 32: 16 s, 14 s and 17 s, three times that with three others at work.
 
     >>> edge = CSR(torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), torch.ones(2))
     >>> derandomize(edge, torch.tensor([[1.0], [-1.0]]), "conditional", seed=0).cut_value
@@ -213,8 +213,8 @@ def worst_ratio(beta: float) -> float:
 def _torch_threads_for(entries: int) -> Iterator[None]:
     """One torch thread where V is small.
 
-    A descent is hundreds of short passes over V, and each ends at a barrier: beside other work on the cores two
-    threads took 3 s for G22 where one takes 0.3 s, and alone they gain nothing below a million entries.
+    A descent is hundreds of short passes over V, and each ends at a barrier. Beside other work on the cores
+    (load 4) two threads took 3.2 s for G22 at rank 64, one 0.5 s.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if entries < THREADED_ENTRIES else before)

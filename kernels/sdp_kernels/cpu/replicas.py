@@ -25,7 +25,7 @@ from sdp_kernels.cpu._blocks import block_starts, threads_for
 from sdp_kernels.graph import CSR
 
 WORD = 32
-TILE_WORDS = 32  # 4 KiB a pair of levels: forty levels of planes and waiting words stay in the L1/L2 caches
+TILE_WORDS = 32  # 14 KiB of planes and waiting words: they stay in the L1 cache
 LEVELS = 54  # counts below 2^53, all that float64 can report exactly
 EXACT_FLOAT32 = 2.0**24  # integers up to here survive float32
 PLANES_TILE = 64  # planes of one tile of project_signs: two words, four to eight vector registers
@@ -221,7 +221,7 @@ def _sum_cuts(indptr, indices, weights, packed, starts, partial):  # type: ignor
         _sum_block(indptr, indices, weights, packed, starts[p], starts[p + 1], partial[p])
 
 
-# contract: a fused multiply-add halves the time; the order of each sum, over r, stays as written.
+# contract: allow fused multiply-adds; the order of each sum, over r, stays as written.
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _project_tile(row, planes, acc):  # type: ignore[no-untyped-def]
     """Sets acc (PLANES_TILE,) = row (r,) @ planes (r, PLANES_TILE), r a multiple of 8.
