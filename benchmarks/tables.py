@@ -1,16 +1,17 @@
-"""Fill the tables of benchmarks/README.md from the results that were measured last.
+"""Fill the tables of README.md and benchmarks/README.md from the results that were measured last.
 
     python -m benchmarks.tables
 
 Between ``<!-- results: QUESTION -->`` and ``<!-- end -->`` stands what ``benchmarks.QUESTION.main_table()``
-returns, so no number in the README is typed by hand.
+returns, so no number in a README is typed by hand.
 """
 
 import importlib
 import re
 from pathlib import Path
 
-README = Path(__file__).resolve().parent / "README.md"
+FOLDER = Path(__file__).resolve().parent
+READMES = (FOLDER / "README.md", FOLDER.parent / "README.md")
 MARKED = re.compile(r"<!-- results: (?P<question>\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -26,4 +27,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text()))
+    for readme in READMES:
+        readme.write_text(filled(readme.read_text()))

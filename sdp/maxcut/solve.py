@@ -282,9 +282,7 @@ class _Solve:
 
     def _round(self, problem: Problem, V: Tensor, method: str) -> Tensor:
         if method in DERANDOMIZERS:
-            left = self.time_limit - self.elapsed()
-            limit = left if math.isfinite(left) else None
-            return derandomize(problem.csr, V, method, seed=self.seed, time_limit=limit).signs
+            return derandomize(problem.csr, V, method, seed=self.seed, should_stop=self.should_stop).signs
         return hyperplanes(problem.csr, V, PLANES, self.seed)[0]
 
     def _polish(self, problem: Problem, starts: list[Tensor], max_rounds: float) -> None:
