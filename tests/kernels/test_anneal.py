@@ -12,6 +12,7 @@ import torch
 
 from sdp_kernels import anneal as kernels
 from sdp_kernels import graph
+from sdp_kernels.cpu import _blocks
 from sdp_kernels.graph import CSR
 from tests.reference import cuts
 from tests.reference import graph as oracle
@@ -306,7 +307,8 @@ class TestCrossover:
         assert kernels.partition_crossover(empty, random_signs(1, 0), random_signs(2, 0)).tolist() == [0, 0]
 
 
-def test_bits_do_not_depend_on_threads() -> None:
+def test_bits_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_blocks, "SERIAL_WORK", 0)  # small graphs are dealt to threads too
     csr = cuts.csr_of(GRAPHS["dense integers"])
     results = []
     before = numba.get_num_threads()

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from sdp_kernels import graph
-from sdp_kernels.cpu.graph import BLOCK, SERIAL_WORK
+from sdp_kernels.cpu import _blocks
+from sdp_kernels.cpu._blocks import SERIAL_WORK
+from sdp_kernels.cpu.graph import BLOCK
 from sdp_kernels.graph import CSR
 from tests.reference import cuts
 from tests.reference import graph as oracle
@@ -79,7 +81,9 @@ def same_bits_for_any_threads(work: Callable[[], Any]) -> None:
     results = []
     for threads in (1, MOST_THREADS):
         numba.set_num_threads(threads)
-        results.append(work())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_blocks, "SERIAL_WORK", 0)  # small graphs are dealt to threads too
+            results.append(work())
     for one, other in zip(*results, strict=True):
         assert torch.equal(one, other)
 
@@ -301,10 +305,10 @@ def test_bits_do_not_depend_on_threads(name: str) -> None:
 
 def test_bits_of_a_sweep_do_not_depend_on_threads() -> None:
     csr, class_ptr = coloured(4, 600, 40, 1)
-    assert int(csr.indptr[600]) * 32 > SERIAL_WORK  # so that a class is dealt to threads
+    assert int(csr.indptr[600]) * 64 > SERIAL_WORK  # so that a class is dealt to threads
 
     def work() -> tuple[torch.Tensor]:
-        V = unit_rows(2400, 32)
+        V = unit_rows(2400, 64)
         for _ in range(3):
             graph.mixing_sweep(csr, class_ptr, V, 0.9)
         return (V,)

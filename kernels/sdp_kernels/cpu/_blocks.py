@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numba
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 ENTRIES_PER_BLOCK = 1 << 15
 MAX_BLOCKS = 256
+SERIAL_WORK = 1 << 19  # multiply-adds below which waking a second thread costs more than it saves
 
 
 def block_starts(indptr: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -25,15 +26,25 @@ def block_starts(indptr: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @contextmanager
-def threads_for(starts: NDArray[np.int64]) -> Iterator[None]:
-    """No more threads than blocks.
+def _at_most(threads: int) -> Iterator[None]:
+    """No more threads than this.
 
-    A thread without a block still spins at the barrier; with other processes on the cores that made runs
-    on small graphs up to 100 times slower.
+    A thread without work still waits at the barrier; with other processes on the cores that made runs on
+    small graphs up to 100 times slower.
     """
     before = numba.get_num_threads()
-    numba.set_num_threads(min(before, len(starts) - 1))
+    numba.set_num_threads(min(before, threads))
     try:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+def threads_for(starts: NDArray[np.int64]) -> AbstractContextManager[None]:
+    """No more threads than blocks."""
+    return _at_most(len(starts) - 1)
+
+
+def threads_worth(work: int) -> AbstractContextManager[None]:
+    """One thread for fewer than SERIAL_WORK multiply-adds, else as many as there are."""
+    return _at_most(1 if work < SERIAL_WORK else numba.get_num_threads())

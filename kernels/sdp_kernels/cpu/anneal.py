@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdp_kernels.anneal import BLOCK_VERTICES, threshold_table
+from sdp_kernels.cpu._blocks import threads_worth
 from sdp_kernels.cpu._philox import philox
 from sdp_kernels.graph import CSR
 
@@ -36,27 +37,29 @@ def anneal(
 ) -> Tensor:
     """See the public operation."""
     changes = torch.zeros(signs.shape[0], dtype=torch.int64)
-    _anneal(
-        csr.indptr.numpy(),
-        csr.indices.numpy(),
-        csr.weights.numpy(),
-        class_ptr.numpy(),
-        signs.numpy(),
-        gains.numpy(),
-        temperatures.numpy(),
-        threshold_table().numpy(),
-        np.uint64(seed),
-        stream,
-        first_sweep,
-        changes.numpy(),
-    )
+    with threads_worth(signs.numel() * temperatures.shape[1]):
+        _anneal(
+            csr.indptr.numpy(),
+            csr.indices.numpy(),
+            csr.weights.numpy(),
+            class_ptr.numpy(),
+            signs.numpy(),
+            gains.numpy(),
+            temperatures.numpy(),
+            threshold_table().numpy(),
+            np.uint64(seed),
+            stream,
+            first_sweep,
+            changes.numpy(),
+        )
     return changes
 
 
 def one_opt(csr: CSR, signs: Tensor, gains: Tensor, tolerance: float) -> None:
     """See the public operation."""
     arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
-    _one_opt(*arrays, signs.numpy(), gains.numpy(), np.float32(tolerance))
+    with threads_worth(signs.numel()):
+        _one_opt(*arrays, signs.numpy(), gains.numpy(), np.float32(tolerance))
 
 
 def partition_crossover(csr: CSR, signs: Tensor, others: Tensor) -> Tensor:

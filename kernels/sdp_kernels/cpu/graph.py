@@ -14,43 +14,44 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdp_kernels.cpu._blocks import SERIAL_WORK, threads_worth
 from sdp_kernels.graph import CSR
 
 BLOCK = 256  # rows a task: small enough to balance rows of unequal length, large enough to hide the call
-SERIAL_WORK = (
-    1 << 18
-)  # multiply-adds of a colour class below which waking a second thread costs more than it saves
 FUSED = {"contract", "reassoc"}
 
 
 def adjacency_product(csr: CSR, X: Tensor) -> Tensor:
     """See the public operation."""
     product = torch.empty_like(X)
-    _adjacency_product(
-        csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), X.numpy(), product.numpy()
-    )
+    with threads_worth(csr.indices.numel() * X.shape[1]):
+        _adjacency_product(
+            csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), X.numpy(), product.numpy()
+        )
     return product
 
 
 def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> Tensor:
     """See the public operation."""
     squares = torch.zeros((-(-csr.n_vertices // BLOCK), X.shape[1]), dtype=torch.float64)
-    _chebyshev_step(
-        csr.indptr.numpy(),
-        csr.indices.numpy(),
-        csr.weights.numpy(),
-        diagonal.numpy(),
-        X.numpy(),
-        previous.numpy(),
-        squares.numpy(),
-    )
+    with threads_worth(csr.indices.numel() * X.shape[1]):
+        _chebyshev_step(
+            csr.indptr.numpy(),
+            csr.indices.numpy(),
+            csr.weights.numpy(),
+            diagonal.numpy(),
+            X.numpy(),
+            previous.numpy(),
+            squares.numpy(),
+        )
     return squares.sum(0)
 
 
 def mixing_sweep(csr: CSR, class_ptr: Tensor, V: Tensor, omega: float) -> None:
     """See the public operation."""
     arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
-    _mixing_sweep(*arrays, class_ptr.numpy(), V.numpy(), np.float32(omega))
+    with threads_worth(csr.indices.numel() * V.shape[1]):
+        _mixing_sweep(*arrays, class_ptr.numpy(), V.numpy(), np.float32(omega))
 
 
 def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +59,8 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
     lengths = torch.empty(csr.n_vertices, dtype=torch.float64)
     products = torch.empty_like(lengths)
     arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
-    _fields(*arrays, V.numpy(), lengths.numpy(), products.numpy())
+    with threads_worth(csr.indices.numel() * V.shape[1]):
+        _fields(*arrays, V.numpy(), lengths.numpy(), products.numpy())
     return lengths, products
 
 
@@ -66,7 +68,8 @@ def gains(csr: CSR, signs: Tensor) -> Tensor:
     """See the public operation."""
     gained = torch.empty(signs.shape, dtype=torch.float32)
     arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
-    _gains(*arrays, signs.numpy(), gained.numpy())
+    with threads_worth(csr.indices.numel() * signs.shape[0]):
+        _gains(*arrays, signs.numpy(), gained.numpy())
     return gained
 
 
