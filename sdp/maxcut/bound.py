@@ -215,6 +215,12 @@ def ritz_vectors(problem: Problem, h: Tensor, block: Tensor) -> tuple[Tensor, Te
     return values, basis @ rotation
 
 
+def shares(d: Tensor, vectors: Tensor) -> list[float]:
+    """Share of the graph that each unit vector fills, in (0, 1]: (sum_i d_i^1/2 |u_i|)^2 / sum_i d_i."""
+    masses = d.sqrt() @ vectors.abs()
+    return (masses.square() / d.sum()).tolist()
+
+
 def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
     """Raises h where the vectors with negative Ritz values live, at the least cost to the bound.
 
@@ -235,9 +241,9 @@ def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tens
     d = ScaledDual.of(problem, h).d
     root = d.sqrt()
     raised, spent = h, 0.0
-    for theta, u in zip((-values).tolist(), vectors.T, strict=True):
+    for theta, u, share in zip((-values).tolist(), vectors.T, shares(d, vectors), strict=True):
         mass = float((root * u.abs()).sum())
-        spent += mass * mass / float(d.sum())
+        spent += share
         if theta <= 0 or spent >= 1:
             break
         raised = raised + _OVERSHOOT * theta * mass * root * u.abs()
