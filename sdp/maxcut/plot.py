@@ -131,6 +131,8 @@ def _title(result: MaxCutResult) -> str:
 
 def _draw_history(axes: Axes, result: MaxCutResult) -> None:
     """Both curves as steps, for each value holds until the next is found, and the gap between them."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     history = np.asarray(result.history, dtype=np.float64).reshape(-1, 3)
     end = max([float(history[-1, 0]) if len(history) else 0.0, *_total_seconds(result)])
     now = np.array([[end, result.cut_value, result.upper_bound]])
@@ -146,7 +148,9 @@ def _draw_history(axes: Axes, result: MaxCutResult) -> None:
     if positive.size > 1 and positive[-1] >= LOG_TIME_FROM * positive[0]:
         axes.set_xscale("log")
         axes.set_xlim(positive[0], positive[-1] * 1.5)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     elif end > 0:
         axes.set_xlim(0, end * 1.15)
     _set_view(axes, result, np.concatenate([cuts, bounds]))
