@@ -38,7 +38,10 @@ from sdp_kernels.graph import fields, mixing_sweep
 OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
 LARGE = 50_000  # vertices from which the rank starts low: a sweep is bound by gathering rows of V
 LOW_RANK, HIGH_RANK = 16, 64
-DENSE_DEGREE = 10  # mean degree from which rank 16 stalls (wordnet-cooc: gap 9e-4 at rank 16, 4e-4 at 32)
+DENSE_DEGREE = (
+    10  # mean degree from which a low rank stalls (preferential attachment: gap 3e-3 at 32, 7e-4 at 64)
+)
+DENSE_ROUND = 60  # sweeps of the first round there: each costs four times as much, and they are needed less
 FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its fourth root, for a larger one
 FIRST_TARGET, SHORTEST_ROUND = 1e-4, 20
 MOST_ROUNDS = 7  # 19,000 sweeps from FIRST_ROUND: what they do not close, more of the same would not
@@ -80,12 +83,12 @@ class Relaxation:
 
 
 def default_rank(problem: Problem) -> int:
-    """ceil(sqrt(2n)) rounded up to a multiple of 4, at most 16 (sparse) or 32 on large graphs and 64 on others."""
+    """ceil(sqrt(2n)) rounded up to a multiple of 4, at most 16 on large sparse graphs and 64 on others."""
     n = problem.n_vertices
     full = 4 * math.ceil(math.ceil(math.sqrt(2 * n)) / 4)
     if n < LARGE:
         return min(full, HIGH_RANK)
-    return LOW_RANK if 2 * problem.n_edges < DENSE_DEGREE * n else 2 * LOW_RANK
+    return LOW_RANK if 2 * problem.n_edges < DENSE_DEGREE * n else HIGH_RANK
 
 
 def random_rows(n: int, rank: int, seed: int) -> Tensor:
@@ -130,7 +133,8 @@ def relax(
     run = _Run(problem, target_gap, time_limit, seed, delta, report, should_stop)
     V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed)
     eager = (FIRST_TARGET / max(target_gap, FIRST_TARGET)) ** 0.25
-    length = max(SHORTEST_ROUND, round(FIRST_ROUND * eager))
+    first = DENSE_ROUND if problem.n_vertices >= LARGE and V.shape[1] > LOW_RANK else FIRST_ROUND
+    length = max(SHORTEST_ROUND, round(first * eager))
     while True:
         run.sweep(V, length)
         lengths, products = fields(problem.csr, V)
