@@ -73,7 +73,7 @@ class ScaledDual:
         rows: CSR of the entries off the diagonal, float64.
         diagonal: float64 (n,).
         d: float64 (n,), the scaling.
-        upper: no eigenvalue is above this (Gershgorin), at least 1.
+        upper: `largest_eigenvalue`.
     """
 
     rows: CSR
@@ -86,14 +86,22 @@ class ScaledDual:
         """Scales by the weighted degree."""
         csr = problem.csr
         weights = csr.weights.double()
-        degree = torch.segment_reduce(weights.abs(), "sum", offsets=csr.indptr)
-        mean = float(degree.mean())
-        d = degree + (_DEGREE_SHARE * mean if mean > 0 else 1.0)
+        d = scaling(problem)
         root = d.rsqrt()
         row_root = torch.repeat_interleave(root, csr.indptr.diff())
         scaled = weights * row_root * root[csr.indices.long()]
-        upper = max(1.0, float(((h + degree) / d).max()))
-        return ScaledDual(CSR(csr.indptr, csr.indices, scaled), h / d, d, upper)
+        return ScaledDual(CSR(csr.indptr, csr.indices, scaled), h / d, d, largest_eigenvalue(problem, h))
+
+
+def scaling(problem: Problem) -> Tensor:
+    """d, float64 (n,): the weighted degree and a little of its mean. The same for every dual vector."""
+    mean = float(problem.degrees.mean())
+    return problem.degrees + (_DEGREE_SHARE * mean if mean > 0 else 1.0)
+
+
+def largest_eigenvalue(problem: Problem, h: Tensor) -> float:
+    """No eigenvalue of the scaled matrix is above this (Gershgorin); at least 1."""
+    return max(1.0, float(((h + problem.degrees) / scaling(problem)).max()))
 
 
 def positive_weight_bound(problem: Problem) -> Bound:
@@ -238,7 +246,7 @@ def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tens
     Returns:
         float64 (n,), h or a vector above it.
     """
-    d = ScaledDual.of(problem, h).d
+    d = scaling(problem)
     root = d.sqrt()
     raised, spent = h, 0.0
     for theta, u, share in zip((-values).tolist(), vectors.T, shares(d, vectors), strict=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -71,8 +72,12 @@ class Problem:
         """Bits between the largest field at a vertex and the unit in which all weights are whole."""
         if not self.graph.is_integer:
             return math.inf
-        sums = torch.segment_reduce(self.csr.weights.abs().double(), "sum", offsets=self.csr.indptr)
-        return math.log2(max(float(sums.max()) / self.scale, 1.0))
+        return math.log2(max(float(self.degrees.max()) / self.scale, 1.0))
+
+    @cached_property
+    def degrees(self) -> Tensor:
+        """float64 (n,): sum of |w| over each vertex's edges, in problem units."""
+        return torch.segment_reduce(self.csr.weights.double().abs(), "sum", offsets=self.csr.indptr)
 
     def partition(self, signs: Tensor) -> NDArray[np.uint8]:
         """Sides of the graph's vertices, uint8 (n,) of 0 and 1, from signs int8 (n,) in problem order."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from functools import cache
 
+from torch import Tensor
+
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.polish import Polisher
-from sdp.maxcut.problem import prepare
+from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.relax import relax
 from sdp.maxcut.rounding import hyperplanes
 from sdp_kernels.graph import fields
@@ -31,7 +33,8 @@ def rehearse(method: str) -> float:
 
 
 @cache
-def _stages() -> None:
+def _stages() -> tuple[Problem, Tensor]:
+    """The problem of four vertices and the rows of its relaxation."""
     problem = prepare(Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3]))
     balanced_signs(problem)
     V = relax(problem, target_gap=0.0, time_limit=0.0).V
@@ -42,12 +45,11 @@ def _stages() -> None:
     signs = hyperplanes(problem.csr, V, 1, 0)[0]
     polisher = Polisher(problem, seed=0, should_stop=lambda: False, improved=lambda _: None, time_limit=1e-3)
     polisher.run([signs], 2)
+    return problem, V
 
 
 @cache
 def _derandomizers() -> None:
-    _stages()
-    problem = prepare(Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3]))
-    V = relax(problem, target_gap=0.0, time_limit=0.0).V
+    problem, V = _stages()
     for method in DERANDOMIZERS:
         derandomize(problem.csr, V, method, seed=0)

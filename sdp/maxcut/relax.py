@@ -24,11 +24,12 @@ from torch import Tensor
 from sdp.maxcut.bound import (
     DENSE_VERTICES,
     Bound,
-    ScaledDual,
     chebyshev_bound,
     dense_bound,
+    largest_eigenvalue,
     repair,
     ritz_vectors,
+    scaling,
     shares,
     steps_for,
 )
@@ -145,7 +146,7 @@ def relax(
         if vectors is None:
             length *= 2
             continue
-        spread = run.fill_the_graph(lengths, vectors) and V.shape[1] < HIGH_RANK
+        spread = run.fill_the_graph(vectors) and V.shape[1] < HIGH_RANK
         V = _with_columns(V, vectors, 2 * seed + 2 * run.rounds if spread else None)
         length *= 1 if spread else 2
     return Relaxation(V, run.value, run.best, run.sweeps, run.elapsed())
@@ -217,9 +218,9 @@ class _Run:
         negative = values < 0
         return vectors[:, negative] if bool(negative.any()) else None
 
-    def fill_the_graph(self, h: Tensor, vectors: Tensor) -> bool:
+    def fill_the_graph(self, vectors: Tensor) -> bool:
         """Whether the lowest vectors are spread out, so that no mending of h but only a higher rank will do."""
-        return shares(ScaledDual.of(self.problem, h).d, vectors)[0] > SPREAD_SHARE
+        return shares(scaling(self.problem), vectors)[0] > SPREAD_SHARE
 
     def _could_help(self, h: Tensor) -> bool:
         """Whether a bound from h might halve the gap, or reach the target."""
@@ -250,13 +251,13 @@ class _Run:
 
     def _steps(self, h: Tensor) -> int:
         """Steps whose floor leaves half of the target gap to what h itself lacks."""
-        scaled = ScaledDual.of(self.problem, h)
         allowed = max(
             self.target * self.problem.scale - self._dual_gap(h), self.target * self.problem.scale / 2
         )
         # A round that failed may have failed on eigenvalues too small to be seen with these steps.
-        tau = 0.8 * FINER ** (self.rounds - 1) * 4 * allowed / float(scaled.d.sum())
-        return steps_for(tau, self.problem.n_vertices, scaled.upper, self.delta)
+        tau = 0.8 * FINER ** (self.rounds - 1) * 4 * allowed / float(scaling(self.problem).sum())
+        upper = largest_eigenvalue(self.problem, h)
+        return steps_for(tau, self.problem.n_vertices, upper, self.delta)
 
     def _keep(self, bound: Bound) -> None:
         if not math.isfinite(bound.value) or (self.best is not None and bound.value >= self.best.value):
