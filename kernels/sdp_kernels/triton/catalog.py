@@ -1,0 +1,158 @@
+"""Every Triton kernel with the configurations that are shipped and the bars they must keep.
+
+A line here is a promise that `tools/kernel_report.py` checks without a GPU: each variant is compiled ahead of
+time for each of its targets, the machine code is counted, and a broken bar fails the tests.
+
+Counting per unit: a variant names its unit ("normal", "sample", "element"; a noun in the singular) and how many of
+them a program finishes in one pass of its persistent loop (or in its whole life where it has none). Everything that
+`Work` gives per unit, and every bar per unit, is in that unit.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+SM_80, SM_90, SM_100, GFX942 = "sm_80", "sm_90", "sm_100", "gfx942"
+NVIDIA = (SM_80, SM_90, SM_100)
+TARGETS = (*NVIDIA, GFX942)
+
+Constant = int | float | bool | str | None
+
+
+class Launch(NamedTuple):
+    """How a variant is built for one target.
+
+    Attributes:
+        num_warps: warps (NVIDIA, 32 lanes) or waves (AMD, 64 lanes) a program.
+        num_stages: software pipelining of loads in loops.
+        constants: compile-time constants that differ on this target, such as a tile or a precision.
+        maxnreg: register limit given to ptxas (NVIDIA only); None leaves it to the compiler.
+        units_per_pass: `Work.units_per_pass` on this target, where a tile differs; None keeps it.
+    """
+
+    num_warps: int = 4
+    num_stages: int = 2
+    constants: Mapping[str, Constant] = {}
+    maxnreg: int | None = None
+    units_per_pass: float | None = None
+
+
+class Work(NamedTuple):
+    """What one unit costs by the formulas, as against what the compiler made of it.
+
+    Attributes:
+        unit: what is counted, a noun in the singular.
+        units_per_pass: units that a program finishes in one pass of its outer loop (or ever, without loop).
+        inner_trips: passes of each inner loop within one pass of the loop around it, in the order of the
+            machine code (loops that the compiler unrolled are not among them).
+        tensor_flops: floating-point operations a unit in dots (a multiply-add is two), each dot counted once.
+        tensor_passes: how many times the tensor cores do them: 1, or 3 for tf32x3.
+        tensor_type: number format of the dots: "tf32", "fp16", "bf16", or "fp32" (AMD's fp32 matrix cores).
+        flops: further floating-point operations a unit, outside dots; for the tables only.
+        read_bytes: bytes a unit read from memory.
+        written_bytes: bytes a unit written to memory.
+        cached_bytes: bytes a unit read or written that stay within the second-level cache.
+        problem: units of the problem that the predicted time is for.
+    """
+
+    unit: str
+    units_per_pass: float
+    inner_trips: tuple[float, ...] = ()
+    tensor_flops: float = 0.0
+    tensor_passes: int = 1
+    tensor_type: str = "tf32"
+    flops: float = 0.0
+    read_bytes: float = 0.0
+    written_bytes: float = 0.0
+    cached_bytes: float = 0.0
+    problem: float = 2.0**20
+
+
+class Bars(NamedTuple):
+    """What must hold on every target, or the tests fail. None asks nothing.
+
+    Attributes:
+        spilled_bytes: most bytes of stack or scratch a thread, spills included.
+        registers: most registers a thread (architectural and accumulation registers together on AMD).
+        shared_bytes: most shared memory a program, static and dynamic; always at most the chip's limit.
+        resident_programs: least programs that fit one multiprocessor at once.
+        instructions: most instructions a unit and thread: thread instructions divided by units.
+        fp64: most double-precision instructions.
+        slow_paths: most divergent regions (BSSY) and indexed branches (BRX): what a range reduction leaves.
+        local: most loads and stores of local memory.
+        tensor: whether tensor-core instructions must be present.
+        wide_loads: whether 16-byte loads from global memory must be present.
+    """
+
+    spilled_bytes: int | None = 0
+    registers: int | None = None
+    shared_bytes: int | None = None
+    resident_programs: int | None = 1
+    instructions: float | None = None
+    fp64: int | None = 0
+    slow_paths: int | None = 0
+    local: int | None = 0
+    tensor: bool = False
+    wide_loads: bool = False
+
+
+class Variant(NamedTuple):
+    """One configuration of a kernel.
+
+    Attributes:
+        label: short name, unique within the entry, such as "w64-high".
+        signature: type of every argument that is not a compile-time constant, by name, as
+            `triton.compiler.ASTSource` wants it: "*fp32", "*i32", "i32", "i64", "fp32".
+        constants: compile-time constants by name.
+        launches: one `Launch` a target; a target that is left out is not shipped there (say why in `note`).
+        work: cost of a unit.
+        bars: what must hold on all targets, save where `target_bars` says otherwise.
+        target_bars: bars of single targets, in place of `bars`.
+        aligned: names of integer arguments divisible by 16 (strides); pointers always are.
+        equal_to_one: names of integer arguments that are 1 and specialised on it (unit strides).
+        candidate: kept for the table of what lost: compiled and shown, never shipped, its bars not enforced.
+        note: one sentence for the report.
+    """
+
+    label: str
+    signature: Mapping[str, str]
+    constants: Mapping[str, Constant]
+    launches: Mapping[str, Launch]
+    work: Work
+    bars: Bars = Bars()
+    target_bars: Mapping[str, Bars] = {}
+    aligned: tuple[str, ...] = ()
+    equal_to_one: tuple[str, ...] = ()
+    candidate: bool = False
+    note: str = ""
+
+
+class Entry(NamedTuple):
+    """One kernel.
+
+    Attributes:
+        name: short name, unique in the catalogue; what `--only` chooses.
+        kernel: "module:function" of the `@triton.jit` function, the module by its full name.
+        variants: its configurations.
+    """
+
+    name: str
+    kernel: str
+    variants: tuple[Variant, ...]
+
+
+def everywhere(launch: Launch) -> dict[str, Launch]:
+    """The same launch on all targets."""
+    return dict.fromkeys(TARGETS, launch)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every kernel, in the order of the report."""
+    return (*_gaussian(), *_expectation())
+
+
+def _gaussian() -> tuple[Entry, ...]:
+    return ()
+
+
+def _expectation() -> tuple[Entry, ...]:
+    return ()
