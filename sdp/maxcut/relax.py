@@ -5,7 +5,8 @@
 by the over-relaxed mixing method (`sdp_kernels.graph.mixing_sweep`): after each round of sweeps, h_i = |g_i| is a dual
 vector, whose bound is certified (`sdp.maxcut.bound`). While the certified gap is above the target the round is
 answered: h is raised where negative eigenvectors live, the rank is raised by those eigenvectors if it may still
-grow, and the next round is twice as long.
+grow, and the next round is twice as long. A small target is approached by way of `COARSE_TARGET`, so that whoever runs
+out of time half-way holds a bound nearly as good as the sweeps he paid for.
 
 Source: Burer and Monteiro (2003); Wang, Chang and Kolter (2017); Boumal, Voroninski and Bandeira (2016) for the rank.
 """
@@ -45,6 +46,7 @@ DENSE_DEGREE = (
 DENSE_ROUND = 60  # sweeps of the first round there: each costs four times as much, and they are needed less
 FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its fourth root, for a larger one
 FIRST_TARGET, SHORTEST_ROUND = 1e-4, 20
+COARSE_TARGET = 1e-3  # its certificate takes a third of the steps that one of 1e-4 takes
 MOST_ROUNDS = 7  # 19,000 sweeps from FIRST_ROUND: what they do not close, more of the same would not
 SETTLING = 5  # sweeps without over-relaxation that end a round: they halve tau at no cost
 GROWN = (
@@ -131,25 +133,21 @@ def relax(
 
     Complexity: O(sweeps m rank).
     """
-    run = _Run(problem, target_gap, time_limit, seed, delta, report, should_stop)
+    run = _Run(problem, time_limit, seed, delta, report, should_stop)
     V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed)
-    eager = (FIRST_TARGET / max(target_gap, FIRST_TARGET)) ** 0.25
-    first = DENSE_ROUND if problem.n_vertices >= LARGE and V.shape[1] > LOW_RANK else FIRST_ROUND
-    length = max(SHORTEST_ROUND, round(first * eager))
-    while True:
-        run.sweep(V, length)
-        lengths, products = fields(problem.csr, V)
-        run.value = relaxation_value(problem, products)
-        vectors = run.certify(lengths)
-        if run.is_done() or run.rounds == MOST_ROUNDS:
+    by_way_of = [COARSE_TARGET] if target_gap < COARSE_TARGET and problem.n_vertices > DENSE_VERTICES else []
+    for target in (*by_way_of, target_gap):
+        V = run.approach(V, target)
+        if not run.reached(run.best) or run.out_of_time():
             break
-        if vectors is None:
-            length *= 2
-            continue
-        spread = run.fill_the_graph(vectors) and V.shape[1] < HIGH_RANK
-        V = _with_columns(V, vectors, 2 * seed + 2 * run.rounds if spread else None)
-        length *= 1 if spread else 2
     return Relaxation(V, run.value, run.best, run.sweeps, run.elapsed())
+
+
+def first_round(problem: Problem, rank: int, target_gap: float) -> int:
+    """Sweeps from a random start that are likely to be worth a certificate to this gap."""
+    eager: float = (FIRST_TARGET / max(target_gap, FIRST_TARGET)) ** 0.25
+    first = DENSE_ROUND if problem.n_vertices >= LARGE and rank > LOW_RANK else FIRST_ROUND
+    return max(SHORTEST_ROUND, round(first * eager))
 
 
 class _Run:
@@ -158,7 +156,6 @@ class _Run:
     def __init__(
         self,
         problem: Problem,
-        target_gap: float,
         time_limit: float,
         seed: int,
         delta: float,
@@ -166,7 +163,7 @@ class _Run:
         should_stop: Callable[[], bool],
     ) -> None:
         self.problem, self.seed, self.delta = problem, seed, delta
-        self.target = target_gap * problem.absolute_weight / problem.scale
+        self.target = math.inf
         self.time_limit, self.report, self._asked_to_stop = time_limit, report, should_stop
         self.start = time.perf_counter()
         self.best: Bound | None = None
@@ -175,6 +172,25 @@ class _Run:
         self.certificates = 0
         self.rounds = 0
         self.stopped = False
+
+    def approach(self, V: Tensor, target_gap: float) -> Tensor:
+        """Rounds of sweeps and certificates until the gap is certified, from and to the rows of V."""
+        self.target = target_gap * self.problem.absolute_weight / self.problem.scale
+        self.rounds = 0
+        length = max(SHORTEST_ROUND, first_round(self.problem, V.shape[1], target_gap) - self.sweeps)
+        while True:
+            self.sweep(V, length)
+            lengths, products = fields(self.problem.csr, V)
+            self.value = relaxation_value(self.problem, products)
+            vectors = self.certify(lengths)
+            if self.is_done() or self.rounds == MOST_ROUNDS:
+                return V
+            if vectors is None:
+                length *= 2
+                continue
+            spread = self.fill_the_graph(vectors) and V.shape[1] < HIGH_RANK
+            V = _with_columns(V, vectors, 2 * (self.seed + self.certificates) if spread else None)
+            length *= 1 if spread else 2
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.start

@@ -35,8 +35,9 @@ from sdp.maxcut.rounding import hyperplanes
 
 METHODS = ("auto", "hyperplanes", *DERANDOMIZERS, "anneal")
 RELAXATION_GAP = 1e-4  # certified, at which `auto` turns from the bound to the cut
-RELAXATION_SHARE = 0.25  # of the time limit that `auto` gives the relaxation at most ...
-RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
+RELAXATION_ENOUGH = 3e-4  # certified, at which it turns to the cut once the relaxation has had its share:
+RELAXATION_SHARE = 0.25  # of the time limit, ...
+RELAXATION_SECONDS = 10.0  # ... or so long if that is more; half of the time limit is the most in any case
 PLANES = 1000
 CHECKPOINT_SECONDS = 1.0
 TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
@@ -264,17 +265,23 @@ class _Solve:
         )
 
     def _relax(self, problem: Problem, method: str) -> Relaxation:
-        limit = self.time_limit / 2
-        if method == "auto":
-            limit = min(limit, max(RELAXATION_SHARE * self.time_limit, RELAXATION_SECONDS))
+        share = max(RELAXATION_SHARE * self.time_limit, RELAXATION_SECONDS) if method == "auto" else math.inf
+        enough = RELAXATION_ENOUGH * problem.absolute_weight / problem.scale
+        gap = math.inf
+
+        def report(value: float, bound: Bound) -> None:
+            nonlocal gap
+            gap = bound.value - value
+            self.offer_bound(bound)
+
         relaxed = relax(
             problem,
             target_gap=RELAXATION_GAP,
-            time_limit=limit - self.elapsed(),
+            time_limit=self.time_limit / 2 - self.elapsed(),
             seed=self.seed,
             delta=self.delta,
-            report=lambda value, bound: self.offer_bound(bound),
-            should_stop=self.should_stop,
+            report=report,
+            should_stop=lambda: self.should_stop() or (self.elapsed() > share and gap <= enough),
         )
         if not self.interrupted:  # a run that goes on from here must relax anew
             self.relaxation_value = relaxed.value

@@ -284,3 +284,18 @@ def test_new_columns_leave_the_old_products(rank: int) -> None:
     assert float((wider.norm(dim=1) - 1).abs().max()) < 1e-5
     # The kick is at most .3 a column, where the eigenvectors live.
     assert float((wider @ wider.T - V @ V.T).abs().mean()) < 0.3
+
+
+def test_a_small_target_passes_the_coarse_one() -> None:
+    problem = prepare(torus(60, 60, seed=1))
+    coarse = relax(problem, target_gap=module.COARSE_TARGET, time_limit=LONG)
+    on_the_way: list[float] = []
+    fine = relax(
+        problem,
+        target_gap=1e-4,
+        time_limit=LONG,
+        report=lambda value, bound: on_the_way.append(bound.value),
+    )
+    assert coarse.bound is not None
+    assert on_the_way[0] == coarse.bound.value  # the same rounds by the same random numbers
+    assert fine.relative_gap(problem) <= 1e-4 < coarse.relative_gap(problem) <= module.COARSE_TARGET
