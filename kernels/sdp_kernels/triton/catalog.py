@@ -26,14 +26,17 @@ class Launch(NamedTuple):
         num_stages: software pipelining of loads in loops.
         constants: compile-time constants that differ on this target, such as a tile or a precision.
         maxnreg: register limit given to ptxas (NVIDIA only); None leaves it to the compiler.
-        units_per_pass: `Work.units_per_pass` on this target, where a tile differs; None keeps it.
+        work: the variant's `Work` on this target, where a tile, the unrolling of inner loops or the kind of dot
+            differs (`WORK._replace(units_per_pass=128)`); None keeps the variant's own.
+        options: further options of the compiler, by name.
     """
 
     num_warps: int = 4
     num_stages: int = 2
     constants: Mapping[str, Constant] = {}
     maxnreg: int | None = None
-    units_per_pass: float | None = None
+    work: "Work | None" = None
+    options: Mapping[str, Constant] = {}
 
 
 class Work(NamedTuple):
@@ -124,6 +127,14 @@ class Variant(NamedTuple):
     equal_to_one: tuple[str, ...] = ()
     candidate: bool = False
     note: str = ""
+
+    def work_on(self, target: str) -> Work:
+        """Cost of a unit on one target."""
+        return self.launches[target].work or self.work
+
+    def bars_on(self, target: str) -> Bars:
+        """What must hold on one target."""
+        return self.target_bars.get(target, self.bars)
 
 
 class Entry(NamedTuple):
