@@ -1,0 +1,1 @@
+"""Rooms behind `tools/kernel_report.py`: compile, read machine code, count, predict, judge, print."""

@@ -1,0 +1,95 @@
+"""Predicted time of a compiled kernel: the slowest pipe, or the latency of one warp.
+
+A multiprocessor holds R programs of w warps at once, and a round is one pass of the main loop by all of them. Its
+cycles are the largest of
+
+    pipe:     R w lanes count_pipe / rate_pipe       (issue, fma, imad, alu, special, memory, fp64)
+    shared:   R w lanes bytes / shared_rate
+    tensor:   R (tensor flops of a pass) / (peak flops a cycle and multiprocessor)
+    latency:  cycles of one warp alone, as the machine code schedules it, plus its tensor work,
+
+and the time is launch + what a program does once + rounds * cycles / clock, or the time of its bytes through memory
+or the second-level cache where that is longer. Both sides of branches count, caches never miss more than the
+catalogue says, clocks do not throttle: a bound that a measurement may approach, not a promise (`make gpu` compares).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sdp_kernels.triton.catalog import Work
+from tools._report.chips import Chip
+
+
+class Prediction(NamedTuple):
+    """Predicted time.
+
+    Attributes:
+        seconds: for the whole problem.
+        bound: what it is bound by.
+        seconds_by_bound: time of each pipe alone, for all rounds; and "once", "launch", "dram", "cache".
+        rounds: passes that each program makes, or waves of programs.
+    """
+
+    seconds: float
+    bound: str
+    seconds_by_bound: dict[str, float]
+    rounds: int
+
+
+def predict(chip: Chip, work: Work, counted: Mapping[str, Any], resident: int) -> Prediction:
+    """Time of `work.problem` units on a chip.
+
+    Args:
+        chip: the chip.
+        work: the catalogue's costs of a unit.
+        counted: an answer of `aot.answer` without error.
+        resident: programs that a multiprocessor holds at once, at least 1.
+    """
+    threads = counted["warps"] * chip.lanes
+    each, once = counted["each"], counted["once"]
+    passes = math.ceil(work.problem / work.units_per_pass)
+    rounds = math.ceil(passes / (resident * chip.multiprocessors))
+    # A small problem leaves some multiprocessors with fewer programs than they could hold.
+    resident = min(resident, math.ceil(passes / chip.multiprocessors))
+    per_round = {
+        pipe: resident * threads * each.get(pipe, 0.0) / rate
+        for pipe, rate in chip.rates.items()
+        if each.get(pipe, 0.0)
+    }
+    if each.get("shared_bytes", 0.0):
+        per_round["shared"] = resident * threads * each["shared_bytes"] / chip.shared_rate
+    tensor = tensor_cycles(chip, work, counted)
+    if tensor:
+        per_round["tensor"] = resident * tensor
+    per_round["latency"] = counted["cycles_each"] + tensor
+    seconds = {pipe: rounds * cycles / chip.clock_hz for pipe, cycles in per_round.items()}
+    start = max(counted["cycles_once"], resident * threads * once.get("issue", 0.0) / chip.rates["issue"])
+    seconds["dram"] = work.problem * (work.read_bytes + work.written_bytes) / chip.memory_rate
+    seconds["cache"] = work.problem * work.cached_bytes / chip.cache_rate
+    bound = max(seconds, key=lambda name: seconds[name])
+    overhead = {"once": start / chip.clock_hz, "launch": chip.launch_seconds}
+    total = seconds[bound] + sum(overhead.values())
+    if max(overhead.values()) > seconds[bound]:
+        bound = max(overhead, key=lambda name: overhead[name])
+    return Prediction(total, bound, {**seconds, **overhead}, rounds)
+
+
+def tensor_flops(chip: Chip, work: Work, counted: Mapping[str, Any]) -> float:
+    """Tensor flops of one program's pass: from the machine code's shapes, or by formula where they are not told."""
+    shown: float = counted["each"].get("tensor_flops", 0.0) * counted["warps"] * chip.lanes
+    return shown or work.tensor_flops * work.tensor_passes * work.units_per_pass
+
+
+def tensor_cycles(chip: Chip, work: Work, counted: Mapping[str, Any]) -> float:
+    """Cycles of the tensor cores for one program's pass on one multiprocessor; 0 without tensor instructions.
+
+    Raises:
+        KeyError: the chip has no rate for the number format that the catalogue names.
+    """
+    if not counted["each"].get("tensor", 0.0):
+        return 0.0
+    rate = chip.tensor_flops[work.tensor_type] / chip.multiprocessors / chip.clock_hz
+    if counted["each"].get("tensor_sync", 0.0):
+        rate *= chip.sync_fraction
+    return tensor_flops(chip, work, counted) / rate
