@@ -63,6 +63,14 @@ def reciprocal(y):
 
 
 @triton.jit
+def reciprocal_of_sum(y, rest):
+    """1 / (y + rest), y as in `reciprocal` and rest what the rounding of y lost: a derivative squares its error."""
+    root = tl.rsqrt(y)
+    r = root * root
+    return tl.fma(r, tl.fma(-rest, r, tl.fma(-y, r, 1.0)), r)
+
+
+@triton.jit
 def exp_minus(a, a_rest):
     """exp(-(a + a_rest)) for 0 <= a and a small rest (what a rounding of a lost); 0 from a = 103 on."""
     a = at_most(a, _EXP_UNDERFLOWS)
@@ -95,7 +103,8 @@ def tanh(x):
 def tanh2(x):
     """Value of tanh x and its two derivatives."""
     e = exp_minus(2.0 * tl.abs(x), 0.0)
-    r = reciprocal(1.0 + e)
+    y = 1.0 + e
+    r = reciprocal_of_sum(y, e - (y - 1.0))
     t = _tanh_from(x, r)
     d = (4.0 * e * r) * r
     return t, d, -2.0 * t * d
@@ -105,7 +114,8 @@ def tanh2(x):
 def sigmoid2(x):
     """1 / (1 + exp(-x)) and its two derivatives."""
     e = exp_minus(tl.abs(x), 0.0)
-    r = reciprocal(1.0 + e)
+    y = 1.0 + e
+    r = reciprocal_of_sum(y, e - (y - 1.0))
     er = e * r
     d = er * r
     return tl.where(x < 0.0, er, r), d, -_tanh_from(0.5 * x, r) * d
@@ -148,7 +158,8 @@ def normal_density(x):
 @triton.jit
 def _mills(a):
     """Phi(-a) / phi(a) for a in [0, 15], relative error 4e-8 before rounding."""
-    t = reciprocal(tl.fma(a, _MILLS_SCALE, 1.0))
+    y = tl.fma(a, _MILLS_SCALE, 1.0)
+    t = reciprocal_of_sum(y, tl.fma(a, _MILLS_SCALE, 1.0 - y))
     p = tl.fma(t, -0.07310273684, 0.3611050625)
     p = tl.fma(t, p, -0.641447212)
     p = tl.fma(t, p, 0.3995347864)
