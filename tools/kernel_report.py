@@ -4,8 +4,9 @@
     python -m tools.kernel_report --only NAME --target sm_90        # some of it, printed only
     python -m tools.kernel_report --check                           # exit 1 if a bar is broken; writes nothing
 
-Each configuration in the catalogue is compiled ahead of time for its targets (results are kept in build/ by source
-hash), its machine code is read, and the counts are held against the bars and a roofline model of the chip.
+Each configuration in the catalogue is compiled ahead of time for its targets (what the committed report or build/
+hold under the same hash of source, options and triton's version is not compiled again), its machine code is read, and
+the counts are held against the bars and a roofline model of the chip.
 
 Method of counting: instructions of the main loop (the outermost natural loop of most instructions) times threads of
 a program, divided by the units of a pass; without a loop, the whole program. Inner loops count as often as the
@@ -22,8 +23,8 @@ from typing import Any
 
 from sdp_kernels.triton.catalog import TARGETS, Entry, Variant
 from tools._report import pool, tables
-from tools._report.aot import DEFAULT_CATALOGUE, Result
-from tools._report.bars import broken_bars
+from tools._report.aot import DEFAULT_CATALOGUE, Result, seed_cache
+from tools._report.bars import broken_bars, judge_operations
 from tools._report.chips import CHIPS, Footprint, resident_programs
 from tools._report.roofline import predict, tensor_flops
 
@@ -38,13 +39,15 @@ METHOD = (
     "registers: architectural and accumulation ones together on AMD. shared: static and dynamic.",
     "time: roofline, tools/_report/roofline.py; a lower bound to be approached, not a measurement.",
 )
+WIDTHS = (256, 128, 64, 32, 16, 8)
 Record = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    entries = import_module(options.catalogue).entries()
+    catalogue = import_module(options.catalogue)
+    entries = catalogue.entries()
     chosen = [
         (entry, variant, target)
         for entry in entries
@@ -59,28 +62,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = ", ".join(entry.name for entry in entries) or "nothing yet"
         print(f"kernel_report: nothing matches; the catalogue has {known}.", file=sys.stderr)
         return 2
+    if not options.fresh and (REPORT / "kernel_report.json").exists():
+        seed_cache(options.cache, json.loads((REPORT / "kernel_report.json").read_text())["records"])
     records = report(chosen, options.catalogue, options.cache, options.processes, quiet=options.quiet)
     document = {
         "question": "kernel_report",
         "measured": False,
         "triton": metadata.version("triton"),
         "method": list(METHOD),
+        "operations": judge_operations(catalogue.operations(), records),
         "records": records,
     }
     partial = bool(options.only or options.variant or options.target)
     text = tables.markdown(document)
     if options.json:
-        print(json.dumps(document, indent=1))
+        print(tables.as_json(document))
     elif partial or options.out is not None:
         print(text)
     if not (partial or options.check or options.json):
         folder = options.out or REPORT
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "kernel_report.json").write_text(json.dumps(document, indent=1) + "\n")
+        (folder / "kernel_report.json").write_text(tables.as_json(document) + "\n")
         (folder / "kernel_report.md").write_text(text)
-    broken = [(record, text) for record in records if not record["candidate"] for text in record["broken"]]
-    for record, sentence in broken:
-        print(f"{record['kernel']} {record['variant']} on {record['target']}: {sentence}", file=sys.stderr)
+    broken = tables.broken(document)
+    for sentence in broken:
+        print(sentence, file=sys.stderr)
     return 1 if broken else 0
 
 
@@ -103,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the report as JSON and write nothing")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the report goes (default {REPORT})")
     parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="what was compiled before")
+    parser.add_argument("--fresh", action="store_true", help="take nothing from the committed report")
     parser.add_argument("--catalogue", default=DEFAULT_CATALOGUE, metavar="MODULE", help="another catalogue")
     parser.add_argument(
         "--processes", type=int, default=2, metavar="N", help="compilers at the same time (2)"
@@ -158,6 +165,7 @@ def judge(entry: Entry, variant: Variant, target: str, answer: Result) -> Record
         "units_per_pass": work.units_per_pass,
         "flops_per_unit": work.flops + work.tensor_flops,
         "bytes_per_unit": work.read_bytes + work.written_bytes + work.cached_bytes,
+        "counted": {name: value for name, value in answer.items() if name != "compiled"},
     }
     if record["error"] is None:
         record.update(_counts(target, variant, answer))
@@ -190,15 +198,8 @@ def _counts(target: str, variant: Variant, answer: Result) -> Record:
         "fp64": static.get("fp64", 0.0),
         "slow_paths": static.get("slow_path", 0.0),
         "local": static.get("local", 0.0),
-        "loads": {
-            str(bits): static[f"load_{bits}"] for bits in (128, 64, 32, 16, 8) if f"load_{bits}" in static
-        },
-        "stores": {
-            str(bits): static[f"store_{bits}"] for bits in (128, 64, 32, 16, 8) if f"store_{bits}" in static
-        },
-        "each_pass": each,
-        "loops": answer["loops"],
-        "warp_cycles": answer["cycles_each"],
+        "loads": {str(bits): static[f"load_{bits}"] for bits in WIDTHS if f"load_{bits}" in static},
+        "stores": {str(bits): static[f"store_{bits}"] for bits in WIDTHS if f"store_{bits}" in static},
         "tensor_flops_over_formula": tensor_flops(chip, work, answer) / formula if formula else None,
         "predicted_seconds": prediction.seconds,
         "bound": prediction.bound,

@@ -15,9 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sdp_kernels.triton.catalog import NVIDIA, Entry, Launch, Variant
+from sdp_kernels.triton.catalog import NVIDIA, Entry, Variant
 from tools._report import amdgcn, sass
 from tools._report.control_flow import Instruction, TripsError, loops, weights
 
@@ -52,50 +52,64 @@ def find(catalogue: str, name: str, label: str) -> tuple[Entry, Variant]:
 
 
 def answer(job: Mapping[str, str]) -> Result:
-    """Compile and analyse one job (catalogue, name, label, target, cache); errors are part of the answer."""
+    """Compile and analyse one job (catalogue, name, label, target, cache); errors are part of the answer.
+
+    The cache holds two files a configuration: what the compiler made (`.raw.json`) and what was counted in it
+    (`.counts.json`), under keys that hash everything they depend on. Where the counts are known, nothing is
+    compiled: that is how the committed report serves as a cache.
+    """
     entry, variant = find(job["catalogue"], job["name"], job["label"])
-    target = job["target"]
-    launch = variant.launches[target]
-    cache = Path(job["cache"])
-    raw, fresh = _raw(entry, variant, launch, target, cache)
-    if "error" in raw:
-        return {"error": raw["error"], "seconds": raw["seconds"], "compiled": fresh}
+    target, cache = job["target"], Path(job["cache"])
+    try:
+        plan = _plan(entry, variant, target)
+    except CatalogueError as error:
+        return {"error": str(error), "seconds": 0.0, "compiled": False}
     trips = variant.work_on(target).inner_trips
-    key = _digest([raw["key"], list(trips), _analysis_digest()])
-    kept = cache / f"{key}.counts.json"
+    kept = cache / f"{_digest([plan.key, list(trips), _analysis_digest()])}.counts.json"
     if kept.exists():
-        counted: Result = json.loads(kept.read_text())
-    else:
-        counted = _analyse(raw, target, trips)
-        _write(kept, counted)
-    return {**counted, "seconds": raw["seconds"], "compiled": fresh}
+        known: Result = json.loads(kept.read_text())
+        return {**known, "compiled": False}
+    raw, fresh = _raw(plan, cache)
+    counted: Result = {"key": kept.name.partition(".")[0], "seconds": raw["seconds"]}
+    counted.update({"error": raw["error"]} if "error" in raw else _analyse(raw, target, trips))
+    _write(kept, counted)
+    return {**counted, "compiled": fresh}
 
 
-def _raw(entry: Entry, variant: Variant, launch: Launch, target: str, cache: Path) -> tuple[Result, bool]:
-    """What the compiler gives for one configuration, from the cache or made now; and whether it was made now."""
+class CatalogueError(ValueError):
+    """A line of the catalogue does not fit its kernel."""
+
+
+class _Plan(NamedTuple):
+    """All that `triton.compile` is given, and the key of its result."""
+
+    function: Any
+    signature: dict[str, str]
+    values: Result
+    attributes: Any
+    target: str
+    options: Result
+    key: str
+
+
+def _plan(entry: Entry, variant: Variant, target: str) -> _Plan:
     import triton
 
+    launch = variant.launches[target]
     module, name = entry.kernel.split(":")
     function = getattr(importlib.import_module(module), name)
     while not isinstance(
         function, triton.runtime.JITFunction
     ):  # under @triton.autotune or @triton.heuristics
         function = function.fn
-    constants = {**variant.constants, **launch.constants}
+    values = {**variant.constants, **launch.constants, **dict.fromkeys(variant.equal_to_one, 1)}
     names = list(function.arg_names)
-    missing = [
-        n
-        for n in names
-        if n not in variant.signature and n not in constants and n not in variant.equal_to_one
-    ]
-    unknown = [n for n in (*variant.signature, *constants) if n not in names]
+    missing = [n for n in names if n not in variant.signature and n not in values]
+    unknown = [n for n in (*variant.signature, *values) if n not in names]
     if missing or unknown:
         problem = f"arguments without type or value: {missing}; not arguments of {name}: {unknown}."
-        return {"error": f"the catalogue does not fit the kernel: {problem}", "seconds": 0.0}, False
-    signature = {
-        n: "constexpr" if n in constants or n in variant.equal_to_one else variant.signature[n] for n in names
-    }
-    values = {**constants, **dict.fromkeys(variant.equal_to_one, 1)}
+        raise CatalogueError(f"the catalogue does not fit the kernel: {problem}")
+    signature = {n: "constexpr" if n in values else variant.signature[n] for n in names}
     attributes = {
         (i,): [["tt.divisibility", 16]]
         for i, n in enumerate(names)
@@ -112,24 +126,29 @@ def _raw(entry: Entry, variant: Variant, launch: Launch, target: str, cache: Pat
         options["maxnreg"] = launch.maxnreg
     description = [_RAW_VERSION, triton.__version__, function.cache_key, target, options, signature]
     key = _digest([*description, sorted(values.items()), sorted(map(str, attributes))])
-    kept = cache / f"{key}.raw.json"
+    return _Plan(function, signature, values, attributes, target, options, key)
+
+
+def _raw(plan: _Plan, cache: Path) -> tuple[Result, bool]:
+    """What the compiler gives for one configuration, from the cache or made now; and whether it was made now."""
+    kept = cache / f"{plan.key}.raw.json"
     if kept.exists():
         raw: Result = json.loads(kept.read_text())
         return raw, False
     started = time.perf_counter()
     try:
-        raw = _compile(function, signature, values, attributes, target, options)
+        raw = _compile(*plan[:-1])
     except (
         Exception
     ) as error:  # whatever the compiler raises is the finding; it is kept and shown, never hidden
         raw = {"error": f"{type(error).__name__}: {_last_line(error)}"}
-    raw.update({"key": key, "seconds": round(time.perf_counter() - started, 2)})
+    raw["seconds"] = round(time.perf_counter() - started, 2)
     _write(kept, raw)
     return raw, True
 
 
 def _compile(
-    function: Any, signature: Result, values: Result, attributes: Any, target: str, options: Result
+    function: Any, signature: dict[str, str], values: Result, attributes: Any, target: str, options: Result
 ) -> Result:
     import triton
     from triton.backends.compiler import GPUTarget
@@ -202,10 +221,7 @@ def _analyse(raw: Result, target: str, trips: Sequence[float]) -> Result:
     return {
         **threads,
         "looped": passes.looped,
-        "loops": [
-            {"at": loop.header, "instructions": len(loop.members), "depth": loop.depth, "waits": loop.waits}
-            for loop in found
-        ],
+        "loops": [[loop.header, len(loop.members), loop.depth, loop.waits] for loop in found],
         "static": static,
         "each": _tally(code, kinds, passes.each),
         "once": _tally(code, kinds, passes.once),
@@ -227,6 +243,14 @@ def _tally(
             for kind, count in kinds(instruction).items():
                 total[kind] = total.get(kind, 0.0) + weight * count
     return dict(sorted(total.items()))
+
+
+def seed_cache(cache: Path, records: Sequence[Result]) -> None:
+    """Put the counts of a written report into a cache; their keys tell whether they still stand."""
+    for record in records:
+        counted = record["counted"]
+        if "key" in counted and not (kept := cache / f"{counted['key']}.counts.json").exists():
+            _write(kept, counted)
 
 
 def _analysis_digest() -> str:

@@ -1,9 +1,9 @@
 """Judge one compiled configuration by the catalogue's bars, each broken one in a sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdp_kernels.triton.catalog import Bars
+from sdp_kernels.triton.catalog import TARGETS, Bars, Operation
 
 
 def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
@@ -39,6 +39,53 @@ def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
         broken.append(f"{fit}; the bar is at least {bars.resident_programs}.")
     if bars.tensor and not record["tensor"]:
         broken.append("has no tensor-core instruction; the bar asks for them.")
-    if bars.wide_loads and not record["loads"].get("128"):
+    if bars.wide_loads and not any(int(bits) >= 128 for bits in record["loads"]):
         broken.append("has no 16-byte load; the bar asks for them.")
     return broken
+
+
+def judge_operations(
+    operations: Sequence[Operation], records: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Predicted time of every operation on every target that has all its steps, and the ratio bars it breaks.
+
+    Args:
+        operations: from the catalogue; `against` names one of them.
+        records: records of the kernels; an operation with a step that is missing or did not compile is left out
+            on that target (the kernel's own record says why).
+    """
+    known = {
+        (record["kernel"], record["variant"], record["target"]): record["predicted_seconds"]
+        for record in records
+        if record["error"] is None
+    }
+    seconds: dict[tuple[str, str], float] = {}
+    judged = []
+    for operation in operations:
+        for target in TARGETS:
+            steps = [known.get((kernel, variant, target)) for kernel, variant in operation.steps]
+            times = [step for step in steps if step is not None]
+            if len(times) < len(steps):
+                continue
+            total = seconds[operation.name, target] = sum(times)
+            yardstick = seconds.get((operation.against, target))
+            ratio = total / yardstick if yardstick else None
+            broken = []
+            if ratio is not None and operation.at_most is not None and ratio > operation.at_most:
+                words = f"predicted to take {ratio:.3g} times as long as {operation.against}"
+                broken.append(f"{words}; the bar is at most {operation.at_most:g}.")
+            judged.append(
+                {
+                    "operation": operation.name,
+                    "target": target,
+                    "call": operation.call,
+                    "shape": dict(operation.shape),
+                    "predicted_seconds": total,
+                    "steps": dict(zip(map(" ".join, operation.steps), times, strict=True)),
+                    "against": operation.against or None,
+                    "ratio": ratio,
+                    "at_most": operation.at_most,
+                    "broken": broken,
+                }
+            )
+    return judged

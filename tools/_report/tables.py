@@ -1,5 +1,6 @@
 """The report as Markdown: one table a kernel for the configurations, one for the predicted times."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,10 +30,57 @@ def markdown(document: dict[str, Any]) -> str:
         *(f"{line}  " for line in document["method"]),
         "",
     ]
+    if document["operations"]:
+        lines += ["## Operations: predicted time, step by step", "", _operations(document["operations"]), ""]
     for name in names:
         lines += _kernel(name, [record for record in records if record["kernel"] == name])
     lines += ["## Chips", "", *_chips(), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def broken(document: dict[str, Any]) -> list[str]:
+    """Every broken bar of what is shipped, a sentence each."""
+    found = [
+        f"{record['kernel']} {record['variant']} on {record['target']}: {text}"
+        for record in document["records"]
+        if not record["candidate"]
+        for text in record["broken"]
+    ]
+    found += [
+        f"{o['operation']} on {o['target']}: {text}" for o in document["operations"] for text in o["broken"]
+    ]
+    return found
+
+
+def as_json(document: dict[str, Any]) -> str:
+    """The report as JSON, one record a line, so that a change shows as the lines that it touches."""
+    fields = []
+    for name, value in document.items():
+        if isinstance(value, list):
+            lines = ",\n".join("  " + json.dumps(entry) for entry in value)
+            fields.append(f' "{name}": [\n{lines}\n ]' if value else f' "{name}": []')
+        else:
+            fields.append(f' "{name}": {json.dumps(value)}')
+    return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def _operations(judged: Sequence[Record]) -> str:
+    targets = list(dict.fromkeys(record["target"] for record in judged))
+    by_name: dict[str, dict[str, Record]] = {}
+    for record in judged:
+        by_name.setdefault(record["operation"], {})[record["target"]] = record
+    rows = []
+    for name, found in by_name.items():
+        any_one = next(iter(found.values()))
+        bar = f"{any_one['at_most']:g} x {any_one['against']}" if any_one["at_most"] else None
+        cells = []
+        for target in targets:
+            record = found.get(target, {})
+            ratio = f" ({record['ratio']:.3g}x)" if record.get("ratio") else ""
+            mark = " broken" if record.get("broken") else ""
+            cells.append(f"{seconds(record['predicted_seconds'])}{ratio}{mark}" if record else None)
+        rows.append([name, *cells, bar])
+    return table(["operation", *(CHIPS[target].name for target in targets), "bar: at most"], rows)
 
 
 def _kernel(name: str, records: Sequence[Record]) -> list[str]:

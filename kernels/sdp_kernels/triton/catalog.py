@@ -151,6 +151,26 @@ class Entry(NamedTuple):
     variants: tuple[Variant, ...]
 
 
+class Operation(NamedTuple):
+    """What a user calls: kernels in a row, with a bar on their predicted time together.
+
+    Attributes:
+        name: unique in the catalogue, such as "gradient w64 high".
+        steps: (entry name, variant label) of every launch, in order; one that runs twice stands twice.
+        call: what `make gpu` times: "normal", "value", "grad", "hvp", with the arguments of `shape`.
+        shape: sizes of that call: "width" (q = k = h), "samples", "directions", "precision", "columns".
+        against: name of the operation whose predicted time is the yardstick; empty for none.
+        at_most: largest ratio of the predicted times, on every target where both are shipped.
+    """
+
+    name: str
+    steps: tuple[tuple[str, str], ...]
+    call: str
+    shape: Mapping[str, Constant]
+    against: str = ""
+    at_most: float | None = None
+
+
 def everywhere(launch: Launch) -> dict[str, Launch]:
     """The same launch on all targets."""
     return dict.fromkeys(TARGETS, launch)
@@ -159,6 +179,11 @@ def everywhere(launch: Launch) -> dict[str, Launch]:
 def entries() -> tuple[Entry, ...]:
     """Every kernel, in the order of the report."""
     return (*_gaussian(), *_expectation())
+
+
+def operations() -> tuple[Operation, ...]:
+    """What the kernels are for, with the bars on predicted times."""
+    return ()
 
 
 def _gaussian() -> tuple[Entry, ...]:
