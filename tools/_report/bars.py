@@ -34,6 +34,7 @@ def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
     at_most("has", record["fp64"], bars.fp64, "double-precision instructions")
     at_most("has", record["slow_paths"], bars.slow_paths, "slow paths")
     at_most("has", record["local"], bars.local, "accesses to local memory")
+    at_most("has", record["looped_local"], bars.looped_local, "accesses to local memory in its main loop")
     if bars.resident_programs is not None and record["resident_programs"] < bars.resident_programs:
         fit = f"{record['resident_programs']} programs fit a multiprocessor"
         broken.append(f"{fit}; the bar is at least {bars.resident_programs}.")
@@ -59,16 +60,24 @@ def judge_operations(
         for record in records
         if record["error"] is None
     }
-    seconds: dict[tuple[str, str], float] = {}
+    totals: dict[tuple[str, str], dict[str, float]] = {}
+    for operation in operations:
+        for target in TARGETS:
+            steps = {
+                f"{kernel} {variant}": known.get((kernel, variant, target))
+                for kernel, variant in operation.steps
+            }
+            found = {step: time for step, time in steps.items() if time is not None}
+            if len(found) == len(steps):
+                totals[operation.name, target] = found
     judged = []
     for operation in operations:
         for target in TARGETS:
-            steps = [known.get((kernel, variant, target)) for kernel, variant in operation.steps]
-            times = [step for step in steps if step is not None]
-            if len(times) < len(steps):
+            if (operation.name, target) not in totals:
                 continue
-            total = seconds[operation.name, target] = sum(times)
-            yardstick = seconds.get((operation.against, target))
+            times = totals[operation.name, target]
+            total = sum(times[f"{kernel} {variant}"] for kernel, variant in operation.steps)
+            yardstick = sum(totals.get((operation.against, target), {}).values())
             ratio = total / yardstick if yardstick else None
             broken = []
             if ratio is not None and operation.at_most is not None and ratio > operation.at_most:
@@ -81,7 +90,7 @@ def judge_operations(
                     "call": operation.call,
                     "shape": dict(operation.shape),
                     "predicted_seconds": total,
-                    "steps": dict(zip(map(" ".join, operation.steps), times, strict=True)),
+                    "steps": times,
                     "against": operation.against or None,
                     "ratio": ratio,
                     "at_most": operation.at_most,

@@ -81,7 +81,8 @@ class Bars(NamedTuple):
         instructions: most instructions a unit and thread: thread instructions divided by units.
         fp64: most double-precision instructions.
         slow_paths: most divergent regions (BSSY) and indexed branches (BRX): what a range reduction leaves.
-        local: most loads and stores of local memory.
+        local: most loads and stores of local memory, wherever they stand.
+        looped_local: most of them in one pass of the main loop, where they cost time.
         tensor: whether tensor-core instructions must be present.
         wide_loads: whether 16-byte loads from global memory must be present.
     """
@@ -94,6 +95,7 @@ class Bars(NamedTuple):
     fp64: int | None = 0
     slow_paths: int | None = 0
     local: int | None = 0
+    looped_local: float | None = 0
     tensor: bool = False
     wide_loads: bool = False
 
