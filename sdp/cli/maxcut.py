@@ -56,6 +56,13 @@ def maxcut(
             help="auto, hyperplanes, sosp, homotopy, conditional or anneal (which gives no bound).",
         ),
     ] = "auto",
+    bound_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the time for the bound, in (0, 1); a quarter or 10 s if not given.",
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     warm_start: Annotated[
         Path | None, typer.Option(metavar="PARTITION", help="Start from this file of one 0 or 1 a line.")
@@ -104,6 +111,7 @@ def maxcut(
             warm_start=start,
             callback=callback,
             checkpoint=checkpoint,
+            bound_share=bound_share,
         )
 
     # The user who stopped the search wants its result: a second Ctrl-C must not tear the files.

@@ -85,12 +85,13 @@ class ScaledDual:
     def of(problem: Problem, h: Tensor) -> ScaledDual:
         """Scales by the weighted degree."""
         csr = problem.csr
-        weights = csr.weights.double()
         d = scaling(problem)
-        root = d.rsqrt()
-        row_root = torch.repeat_interleave(root, csr.indptr.diff())
-        scaled = weights * row_root * root[csr.indices.long()]
-        return ScaledDual(CSR(csr.indptr, csr.indices, scaled), h / d, d, largest_eigenvalue(problem, h))
+        root = d.rsqrt().numpy()
+        # In numpy, which asks for huge pages: so laid out, a Chebyshev step takes two thirds of the time.
+        scaled = csr.weights.double().numpy() * np.repeat(root, csr.indptr.diff().numpy())
+        scaled *= root[csr.indices.numpy()]
+        rows = CSR(csr.indptr, csr.indices, torch.from_numpy(scaled))
+        return ScaledDual(rows, h / d, d, largest_eigenvalue(problem, h))
 
 
 def scaling(problem: Problem) -> Tensor:
@@ -180,12 +181,11 @@ def chebyshev_bound(
     """
     scaled = ScaledDual.of(problem, h)
     shrink = -2.0 / scaled.upper
-    rows = CSR(scaled.rows.indptr, scaled.rows.indices, scaled.rows.weights * shrink)
+    rows = CSR(scaled.rows.indptr, scaled.rows.indices, scaled.rows.weights.mul_(shrink))
     diagonal = 1.0 + shrink * scaled.diagonal
     n = problem.n_vertices
     start = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, columns))
-    previous = torch.from_numpy(start)
-    current = torch.zeros_like(previous)
+    previous, current = torch.from_numpy(start), torch.from_numpy(np.empty_like(start)).zero_()
     squares = chebyshev_step(rows, diagonal, previous, current) / 4
     current /= 2  # the step computes 2 B X
 

@@ -123,7 +123,8 @@ def prepare(graph: Graph) -> Problem:
     magnitudes = np.abs(weights[weights != 0])
 
     rows = _renumber(indptr, indices, weights, order)
-    csr = CSR(*(torch.from_numpy(array) for array in rows))
+    # Copied by numpy, which asks for huge pages as numba does not.
+    csr = CSR(*(torch.from_numpy(array.copy()) for array in rows))
     return Problem(
         graph=graph,
         csr=csr,

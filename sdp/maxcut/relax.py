@@ -97,7 +97,7 @@ def default_rank(problem: Problem) -> int:
 def random_rows(n: int, rank: int, seed: int) -> Tensor:
     """float32 (n, rank), unit rows, uniform on the sphere."""
     rows = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, rank), dtype=np.float32)
-    return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)
+    return _normalised(torch.from_numpy(rows))
 
 
 def relaxation_value(problem: Problem, products: Tensor) -> float:
@@ -293,10 +293,15 @@ def _with_columns(V: Tensor, vectors: Tensor, noise_seed: int | None = None) -> 
     rotation = torch.linalg.eigh((V.T @ V).double()).eigenvectors.flip(1)
     width = max(r, min(HIGH_RANK, 2 * r))
     new = min(vectors.shape[1], max(width - r, r // 4))
-    columns = torch.zeros((n, width), dtype=torch.float32)
+    columns = torch.from_numpy(np.empty((n, width), np.float32)).zero_()  # numpy asks for huge pages
     columns[:, :r] = V @ rotation.float()
     if noise_seed is not None and width - new > r:
         columns[:, r : width - new] = _KICK * random_rows(n, width - new - r, noise_seed)
     peaks = vectors.abs().amax(0)
     columns[:, width - new :] += (_KICK * vectors[:, :new] / peaks[:new]).float()
-    return torch.nn.functional.normalize(columns, dim=1)
+    return _normalised(columns)
+
+
+def _normalised(rows: Tensor) -> Tensor:
+    """Makes nonzero rows unit rows, in place."""
+    return rows.div_(rows.norm(dim=1, keepdim=True))

@@ -35,9 +35,8 @@ from sdp.maxcut.rounding import hyperplanes
 
 METHODS = ("auto", "hyperplanes", *DERANDOMIZERS, "anneal")
 RELAXATION_GAP = 1e-4  # certified, at which `auto` turns from the bound to the cut
-RELAXATION_ENOUGH = 3e-4  # certified, at which it turns to the cut once the relaxation has had its share:
-RELAXATION_SHARE = 0.25  # of the time limit, ...
-RELAXATION_SECONDS = 10.0  # ... or so long if that is more; half of the time limit is the most in any case
+RELAXATION_SHARE = 0.25  # of the time limit that `auto` gives the relaxation at most ...
+RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 PLANES = 1000
 CHECKPOINT_SECONDS = 1.0
 TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
@@ -58,6 +57,7 @@ def maxcut(
     callback: Callable[[Progress], bool | None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     delta: float = 1e-6,
+    bound_share: float | None = None,
     max_rounds: int | None = None,
 ) -> MaxCutResult:
     """Finds a large cut of a graph, and a certified upper bound on every cut.
@@ -83,6 +83,8 @@ def maxcut(
         checkpoint: file that is kept up to date every few seconds and at the end; if it exists the search goes on
             from it.
         delta: probability that the bound is wrong, over the solver's random numbers; in (0, 1).
+        bound_share: of the time limit that the relaxation and its bound may take, in (0, 1). When None, a quarter
+            or 10 s if "auto" must polish after it, and half for methods that do not.
         max_rounds: of polishing.
 
     Returns:
@@ -100,13 +102,15 @@ def maxcut(
     (2.0, 2.0, 'optimal')
     """
     whole = as_graph(graph)
-    _check_types(time_limit, target_gap, target_cut, seed, delta, max_rounds, threads, callback)
-    _check_arguments(time_limit, target_gap, target_cut, seed, method, delta, max_rounds)
+    _check_types(time_limit, target_gap, target_cut, seed, delta, bound_share, max_rounds, threads, callback)
+    _check_arguments(time_limit, target_gap, target_cut, seed, method, delta, bound_share, max_rounds)
     threads = _check_threads(threads)
     start = None if warm_start is None else _check_warm_start(whole, warm_start)
     with _thread_count(threads):
         compiled = rehearse(method)
-        state = _Solve(whole, time_limit, target_gap, target_cut, int(seed), callback, checkpoint, delta)
+        state = _Solve(
+            whole, time_limit, target_gap, target_cut, int(seed), callback, checkpoint, delta, bound_share
+        )
         state.timings["compile"] = compiled
         with state.signals_caught():
             if start is not None:
@@ -132,7 +136,9 @@ class _Solve:
         callback: Callable[[Progress], bool | None] | None,
         checkpoint: str | os.PathLike[str] | None,
         delta: float,
+        bound_share: float | None,
     ) -> None:
+        self.bound_share = bound_share
         self.graph, self.time_limit, self.seed, self.delta = graph, time_limit, seed, delta
         self.target_gap, self.target_cut, self.callback = target_gap, target_cut, callback
         self.partition: NDArray[np.uint8] = np.zeros(graph.n_vertices, np.uint8)
@@ -265,23 +271,17 @@ class _Solve:
         )
 
     def _relax(self, problem: Problem, method: str) -> Relaxation:
-        share = max(RELAXATION_SHARE * self.time_limit, RELAXATION_SECONDS) if method == "auto" else math.inf
-        enough = RELAXATION_ENOUGH * problem.absolute_weight / problem.scale
-        gap = math.inf
-
-        def report(value: float, bound: Bound) -> None:
-            nonlocal gap
-            gap = bound.value - value
-            self.offer_bound(bound)
-
+        limit = self.time_limit * (self.bound_share or 1 / 2)
+        if method == "auto" and self.bound_share is None:
+            limit = min(limit, max(RELAXATION_SHARE * self.time_limit, RELAXATION_SECONDS))
         relaxed = relax(
             problem,
             target_gap=RELAXATION_GAP,
-            time_limit=self.time_limit / 2 - self.elapsed(),
+            time_limit=limit - self.elapsed(),
             seed=self.seed,
             delta=self.delta,
-            report=report,
-            should_stop=lambda: self.should_stop() or (self.elapsed() > share and gap <= enough),
+            report=lambda value, bound: self.offer_bound(bound),
+            should_stop=self.should_stop,
         )
         if not self.interrupted:  # a run that goes on from here must relax anew
             self.relaxation_value = relaxed.value
@@ -369,6 +369,7 @@ def _check_types(
     target_cut: object,
     seed: object,
     delta: object,
+    bound_share: object,
     max_rounds: object,
     threads: object,
     callback: object,
@@ -381,6 +382,7 @@ def _check_types(
     optional: list[tuple[str, object, type, str]] = [
         ("target_gap", target_gap, Real, "a number"),
         ("target_cut", target_cut, Real, "a number"),
+        ("bound_share", bound_share, Real, "a number"),
         ("max_rounds", max_rounds, Integral, "an integer"),
         ("threads", threads, Integral, "an integer"),
     ]
@@ -399,6 +401,7 @@ def _check_arguments(
     seed: int,
     method: str,
     delta: float,
+    bound_share: float | None,
     max_rounds: int | None,
 ) -> None:
     if not time_limit > 0:
@@ -415,6 +418,8 @@ def _check_arguments(
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
     if not 0 < delta < 1:
         raise ValueError(f"`delta` must lie in (0, 1); got {delta}.")
+    if bound_share is not None and not 0 < bound_share < 1:
+        raise ValueError(f"`bound_share` must lie in (0, 1); got {bound_share}.")
     if max_rounds is not None and max_rounds < 0:
         raise ValueError(f"`max_rounds` must be at least 0; got {max_rounds}.")
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdp.maxcut import solve as module
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import write_graph
 from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
@@ -438,6 +439,9 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "delta 0": ({"delta": 0}, ValueError, "`delta` must lie in (0, 1); got 0."),
     "delta 1": ({"delta": 1.0}, ValueError, "`delta` must lie in (0, 1); got 1.0."),
     "delta NaN": ({"delta": math.nan}, ValueError, "`delta` must lie in (0, 1); got nan."),
+    "share zero": ({"bound_share": 0.0}, ValueError, "`bound_share` must lie in (0, 1); got 0.0."),
+    "share nan": ({"bound_share": math.nan}, ValueError, "`bound_share` must lie in (0, 1); got nan."),
+    "share text": ({"bound_share": "all"}, TypeError, "`bound_share` must be a number; got str."),
     "rounds negative": ({"max_rounds": -1}, ValueError, "`max_rounds` must be at least 0; got -1."),
     "rounds fraction": ({"max_rounds": 1.5}, TypeError, "`max_rounds` must be an integer; got float."),
     "threads 0": (
@@ -495,3 +499,28 @@ def test_other_refusals(make: Callable[[], object], error: type[Exception], word
     with pytest.raises(error) as caught:
         make()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("share", "method", "limit"),
+    [
+        (None, "auto", 10.0),
+        (None, "sosp", 10.0),
+        (0.9, "auto", 18.0),
+        (0.9, "sosp", 18.0),
+        (0.1, "auto", 2.0),
+    ],
+)
+def test_the_relaxation_has_its_share(
+    share: float | None, method: str, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    relax = module.relax
+
+    def spy(*args: Any, **keywords: Any) -> Any:
+        given.append(keywords["time_limit"])
+        return relax(*args, **keywords)
+
+    monkeypatch.setattr(module, "relax", spy)
+    maxcut(LARGE, time_limit=20, bound_share=share, method=method, max_rounds=0)
+    assert limit - 1.5 < given[0] <= limit
