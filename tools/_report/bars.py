@@ -30,7 +30,7 @@ def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
         record["shared_limit"],
         "bytes of shared memory, more than the chip has",
     )
-    at_most("takes", record["instructions_per_unit"], bars.instructions, f"instructions a {record['unit']}")
+    at_most("takes", record["instructions_per_unit"], bars.instructions, f"instructions per {record['unit']}")
     at_most("has", record["fp64"], bars.fp64, "double-precision instructions")
     at_most("has", record["slow_paths"], bars.slow_paths, "slow paths")
     at_most("has", record["local"], bars.local, "accesses to local memory")
@@ -60,24 +60,23 @@ def judge_operations(
         for record in records
         if record["error"] is None
     }
-    totals: dict[tuple[str, str], dict[str, float]] = {}
+    steps: dict[tuple[str, str], dict[str, float]] = {}
+    totals: dict[tuple[str, str], float] = {}
     for operation in operations:
         for target in TARGETS:
-            steps = {
-                f"{kernel} {variant}": known.get((kernel, variant, target))
-                for kernel, variant in operation.steps
-            }
-            found = {step: time for step, time in steps.items() if time is not None}
-            if len(found) == len(steps):
-                totals[operation.name, target] = found
+            times = [known.get((kernel, variant, target)) for kernel, variant in operation.steps]
+            found = [time for time in times if time is not None]
+            if len(found) == len(times):
+                names = (f"{kernel} {variant}" for kernel, variant in operation.steps)
+                steps[operation.name, target] = dict(zip(names, found, strict=True))
+                totals[operation.name, target] = sum(found)
     judged = []
     for operation in operations:
         for target in TARGETS:
-            if (operation.name, target) not in totals:
+            total = totals.get((operation.name, target))
+            if total is None:
                 continue
-            times = totals[operation.name, target]
-            total = sum(times[f"{kernel} {variant}"] for kernel, variant in operation.steps)
-            yardstick = sum(totals.get((operation.against, target), {}).values())
+            yardstick = totals.get((operation.against, target))
             ratio = total / yardstick if yardstick else None
             broken = []
             if ratio is not None and operation.at_most is not None and ratio > operation.at_most:
@@ -90,7 +89,7 @@ def judge_operations(
                     "call": operation.call,
                     "shape": dict(operation.shape),
                     "predicted_seconds": total,
-                    "steps": times,
+                    "steps": steps[operation.name, target],
                     "against": operation.against or None,
                     "ratio": ratio,
                     "at_most": operation.at_most,

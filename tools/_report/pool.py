@@ -4,6 +4,7 @@
 failed") is here an answer like any other, and the next job gets a new process.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -36,7 +37,8 @@ class _Worker:
             env=dict(environment),
         )
         self._answers: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -67,9 +69,13 @@ class _Worker:
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin is not None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # of a job that a dead process never read
             self._process.stdin.close()
         self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
         self._errors.close()
 
 
