@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup maxcut test check bench report clean
+.PHONY: help setup maxcut test check bench report gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ endif
 
 report: $(STAMP) ## compile every Triton kernel for four chips, count its machine code, predict its time; no GPU needed
 	$(BIN)/python -m tools.kernel_report $(ARGS)
+
+gpu: $(STAMP) ## on a GPU: test and time the kernels, set predictions against measurements, write benchmarks/results
+	$(BIN)/python -m benchmarks.on_gpu $(ARGS)
 
 clean: ## remove the virtual environment, caches and results of the targets above
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

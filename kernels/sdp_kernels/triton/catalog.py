@@ -159,8 +159,9 @@ class Operation(NamedTuple):
     Attributes:
         name: unique in the catalogue, such as "gradient w64 high".
         steps: (entry name, variant label) of every launch, in order; one that runs twice stands twice.
-        call: what `make gpu` times: "normal", "value", "grad", "hvp", with the arguments of `shape`.
-        shape: sizes of that call: "width" (q = k = h), "samples", "directions", "precision", "columns".
+        call: what `make gpu` times (benchmarks/on_gpu.py): "normal", "value", "grad" or "hvp".
+        shape: sizes of that call: "rows", "columns" of normals; "width" (q = k = h), "depth", "samples" (antithetic
+            pairs count twice), "precision" and, for HVPs, "directions".
         against: name of the operation whose predicted time is the yardstick; empty for none.
         at_most: largest ratio of the predicted times, on every target where both are shipped.
     """
