@@ -151,14 +151,22 @@ def hessian_b(
     antithetic: bool = True,
 ) -> Tensor:
     """Second derivative in b of every batch: float64 (B, k, k)."""
-    k, start = len(b), L.numel()
-    n_columns = start + k + sum(tensor.numel() for tensor in params)
-    directions = torch.zeros(k, n_columns, dtype=torch.float64)
-    directions[:, start : start + k] = torch.eye(k, dtype=torch.float64)
-    hvps = batches(L, b, params, network, xi, weights=weights, antithetic=antithetic, directions=directions)[
-        2
-    ]
-    return hvps[:, :, start : start + k]
+    L, b, *params = (tensor.detach().double() for tensor in (L, b, *params))
+    xi = xi.double()
+    b.requires_grad_()
+    found = []
+    for batch in ranges(len(xi), weights is not None):
+        g = per_draw(L, b, params, network, xi[batch], antithetic)
+        value = g.mean() if weights is None else weights.double() @ g
+        (grad,) = torch.autograd.grad(value, b, create_graph=True)
+        rows = [
+            torch.autograd.grad(entry, b, retain_graph=True, materialize_grads=True)[0]
+            if grad.requires_grad
+            else torch.zeros_like(b)
+            for entry in grad
+        ]
+        found.append(torch.stack(rows))
+    return torch.stack(found)
 
 
 def mean(per_batch: Tensor, n: int, weighted: bool = False) -> Tensor:
