@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tools._report import amdgcn, sass
+from tools._report import amdgcn, chips, sass, tables
 from tools._report.control_flow import Instruction, TripsError, loops, reachable, weights
 
 DATA = Path(__file__).parent / "data"
@@ -80,6 +82,17 @@ def test_loops_of_the_same_kernel_on_gfx942() -> None:
 def test_trips_must_fit_the_loops() -> None:
     with pytest.raises(TripsError, match=r"1 entries but the machine code has 2 inner loops .*: 35, 11\)"):
         weights(ROWS_SM_90, loops(ROWS_SM_90), (5,))
+
+
+def test_a_rare_case_that_loops_is_not_taken_for_the_main_loop() -> None:
+    # Of 30 instructions 2 and 3 loop: the digits of a range reduction in a program without a main loop.
+    code = [op("FMUL"), op("FMUL"), op("IMAD"), op("BRA", 2), *[op("FFMA")] * 25, op("EXIT", ends=True)]
+    with pytest.raises(TripsError, match="holds 2 of 30 instructions; looped must say"):
+        weights(code, loops(code), ())
+    assert weights(code, loops(code), (), True).each == [0, 0, 1, 1, *[0] * 26]
+    assert weights(code, loops(code), (6,), False).each == [1, 1, 6, 6, *[1] * 26]
+    with pytest.raises(TripsError, match="no loop"):
+        weights(code[4:], [], (), True)
 
 
 def test_nested_trips_multiply() -> None:
@@ -234,3 +247,10 @@ def test_text_without_code_is_an_error(parse) -> None:  # type: ignore[no-untype
         parse("nothing here\n")
     with pytest.raises(ValueError, match="no such label"):
         parse(" /*0000*/ BRA `(.L_x_9) ;\n\ts_branch .LBB0_9\n")
+
+
+@pytest.mark.parametrize("module", [sass, amdgcn, chips, tables])
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdp_kernels.triton.catalog import NVIDIA, Entry, Variant
+from sdp_kernels.triton.catalog import NVIDIA, Entry, Variant, Work
 from tools._report import amdgcn, sass
 from tools._report.control_flow import Instruction, TripsError, loops, weights
 
@@ -64,14 +64,16 @@ def answer(job: Mapping[str, str]) -> Result:
         plan = _plan(entry, variant, target)
     except CatalogueError as error:
         return {"error": str(error), "seconds": 0.0, "compiled": False}
-    trips = variant.work_on(target).inner_trips
-    kept = cache / f"{_digest([plan.key, list(trips), _analysis_digest()])}.counts.json"
+    work = variant.work_on(target)
+    kept = (
+        cache / f"{_digest([plan.key, list(work.inner_trips), work.looped, _analysis_digest()])}.counts.json"
+    )
     if kept.exists():
         known: Result = json.loads(kept.read_text())
         return {**known, "compiled": False}
     raw, fresh = _raw(plan, cache)
     counted: Result = {"key": kept.name.partition(".")[0], "seconds": raw["seconds"]}
-    counted.update({"error": raw["error"]} if "error" in raw else _analyse(raw, target, trips))
+    counted.update({"error": raw["error"]} if "error" in raw else _analyse(raw, target, work))
     _write(kept, counted)
     return {**counted, "compiled": fresh}
 
@@ -189,7 +191,7 @@ def _tool(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-def _analyse(raw: Result, target: str, trips: Sequence[float]) -> Result:
+def _analyse(raw: Result, target: str, work: Work) -> Result:
     """Registers, spills, shared memory and counts of one compiled configuration."""
     threads: Result = {"warps": raw["warps"], "tensor_columns": raw["tensor_columns"]}
     kinds: Callable[[Instruction], dict[str, float]]
@@ -212,7 +214,7 @@ def _analyse(raw: Result, target: str, trips: Sequence[float]) -> Result:
         threads.update(scalar_spills=resources.scalar_spills, waves_by_registers=resources.occupancy)
         threads["shared_bytes"] = raw["shared"]
     try:
-        passes = weights(code, found, trips)
+        passes = weights(code, found, work.inner_trips, work.looped)
     except TripsError as error:
         return {**threads, "error": str(error)}
     static = _tally(code, kinds, [1.0] * len(code))

@@ -165,6 +165,10 @@ def reachable(code: Sequence[Instruction]) -> frozenset[int]:
     return frozenset(index for block in order for index in range(*blocks[block]))
 
 
+# A smaller part of the program is not taken for its main loop unless the catalogue says so: a rare case may loop too.
+SMALLEST_MAIN_LOOP = 0.1
+
+
 class Weights(NamedTuple):
     """How often each instruction runs.
 
@@ -185,22 +189,40 @@ class TripsError(ValueError):
     """The catalogue's trips do not fit the loops that the compiler left."""
 
 
-def weights(code: Sequence[Instruction], found: Sequence[Loop], inner_trips: Sequence[float]) -> Weights:
+def weights(
+    code: Sequence[Instruction],
+    found: Sequence[Loop],
+    inner_trips: Sequence[float],
+    looped: bool | None = None,
+) -> Weights:
     """Passes of every instruction, with the main loop set apart.
 
-    The main loop is the outermost loop of most instructions. Loops inside it run `inner_trips` times a pass of the
+    The main loop is the outermost loop of most instructions; with `looped` False there is none and all of the program
+    counts. Loops inside it run `inner_trips` times a pass of the
     loop around them, in address order; waiting loops and further outermost loops are counted as one pass.
     Both sides of every forward branch are counted, which is an upper bound.
 
     Raises:
-        TripsError: `inner_trips` names more or fewer loops than there are.
+        TripsError: `inner_trips` names more or fewer loops than there are, there is no loop though `looped` says so,
+            or the largest one is too small a part of the program to be taken for the main loop unasked.
     """
     alive = reachable(code)
     outer = [loop for loop in found if loop.depth == 0 and not loop.waits]
     main = max(outer, key=lambda loop: len(loop.members), default=None)
-    if main is None:
-        return Weights([0.0] * len(code), [float(i in alive) for i in range(len(code))], False, 0)
-    inner = [loop for loop in found if loop.depth > 0 and not loop.waits and loop.header in main.members]
+    if main is None and looped:
+        raise TripsError("looped is True but the machine code has no loop.")
+    if main is not None and looped is None and len(main.members) < SMALLEST_MAIN_LOOP * len(alive):
+        raise TripsError(
+            f"the largest loop holds {len(main.members)} of {len(alive)} instructions; looped must say whether it is "
+            "the main loop."
+        )
+    if main is None or looped is False:
+        main, is_looped = Loop(0, alive, -1, False), False
+    else:
+        is_looped = True
+    inner = [
+        loop for loop in found if loop.depth > main.depth and not loop.waits and loop.header in main.members
+    ]
     if len(inner) != len(inner_trips):
         sizes = ", ".join(str(len(loop.members)) for loop in inner) or "none"
         raise TripsError(
@@ -212,4 +234,4 @@ def weights(code: Sequence[Instruction], found: Sequence[Loop], inner_trips: Seq
         for index in loop.members:
             each[index] *= trips
     once = [float(index in alive and index not in main.members) for index in range(len(code))]
-    return Weights(once, each, True, len(inner))
+    return Weights(once, each, is_looped, len(inner))

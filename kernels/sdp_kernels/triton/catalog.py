@@ -55,6 +55,8 @@ class Work(NamedTuple):
         written_bytes: bytes a unit written to memory.
         cached_bytes: bytes a unit read or written that stay within the second-level cache.
         problem: units of the problem that the predicted time is for.
+        looped: whether a pass is one of the program's largest outermost loop; False counts the whole program, and all
+            loops in it are inner ones. None finds out, and fails where the largest loop is only a small part.
     """
 
     unit: str
@@ -68,6 +70,7 @@ class Work(NamedTuple):
     written_bytes: float = 0.0
     cached_bytes: float = 0.0
     problem: float = 2.0**20
+    looped: bool | None = None
 
 
 class Bars(NamedTuple):
