@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before anything imports triton: tests run its kernels in the interpreter (SDP_ENGINE=interpret by monkeypatch).
+# What compiles kernels ahead of time does so in a process of its own, without this variable.
+os.environ["TRITON_INTERPRET"] = "1"
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

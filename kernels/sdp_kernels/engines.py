@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import torch
 
 from sdp_kernels import _engine
 
 
-def engine_for(device: str) -> str:
+def engine_for(device: str, family: str | None = None) -> str:
     """Name of the engine that runs operations on tensors of this device here and now.
 
     Args:
         device: "cpu" or "cuda".
+        family: the operations that are needed ("graph", "gaussian", ...); None asks for the engine alone.
 
     Returns:
         "cpu", "triton", or what `SDP_ENGINE` asks for.
@@ -21,14 +20,11 @@ def engine_for(device: str) -> str:
     Raises:
         ValueError: this installation cannot run operations on that device; the message says what is missing.
 
-    >>> engine_for("cpu")
+    >>> engine_for("cpu", "graph")
     'cpu'
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("no CUDA device: torch finds none on this machine.")
-    name = _engine.engine(torch.empty(0, device=device))
-    if not _engine.is_installed(name):
-        raise ValueError(f"no engine for {device}: this version of sdp-kernels has no {name} engine yet.")
-    if name != "cpu" and importlib.util.find_spec("triton") is None:
-        raise ValueError(f"no engine for {device}: the {name} engine needs the package triton.")
+    name = _engine.engine_of(device)
+    _engine.check_loadable(name, family)
     return name

@@ -25,6 +25,6 @@ def check_device(device: Device) -> None:
     from sdp_kernels.engines import engine_for
 
     try:
-        engine_for(device.value)
+        engine_for(device.value, "graph")
     except ValueError as error:
         raise CommandError(f"`--device cuda` cannot be used: {error}") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from sdp_kernels import _engine, graph
+from sdp_kernels import _engine, engines, gaussian, graph
 from sdp_kernels.cpu import graph as cpu_graph
 from tests.reference import cuts
 
@@ -42,10 +46,104 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_engine, "is_installed", lambda name: False)
+    monkeypatch.setattr(_engine, "is_installed", lambda name, family=None: False)
     monkeypatch.setenv("SDP_ENGINE", "triton")
     csr = cuts.csr_of(cuts.sparse_random(5, 2.0, 0))
     with pytest.raises(
         ValueError, match=r"^the triton engine is not part of this installation; move the tens"
     ):
         graph.adjacency_product(csr, torch.ones(5, 1))
+
+
+def test_a_family_without_a_triton_twin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDP_ENGINE", "interpret")
+    csr = cuts.csr_of(cuts.sparse_random(5, 2.0, 0))
+    with pytest.raises(
+        ValueError, match=r"^the interpret engine has no `graph` yet; move the tensors to the CPU\.$"
+    ):
+        graph.adjacency_product(csr, torch.ones(5, 1))
+
+
+def test_interpreted_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDP_ENGINE", "interpret")
+    assert _engine.twin("gaussian", torch.zeros(1)).__name__ == "sdp_kernels.triton.gaussian"
+    assert _engine.twin_on("gaussian", torch.device("cpu")).__name__ == "sdp_kernels.triton.gaussian"
+
+
+def test_compiling_in_an_interpreting_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every process of the tests: conftest lets triton interpret."""
+    monkeypatch.setenv("SDP_ENGINE", "triton")
+    with pytest.raises(
+        ValueError, match=r"^the triton engine compiles, but TRITON_INTERPRET=1 lets .* both; uns"
+    ):
+        gaussian.normal(4, seed=0)
+    with pytest.raises(ValueError, match=r"^the triton engine compiles, but TRITON_INTERPRET=1"):
+        engines.engine_for("cpu")
+
+
+def test_engine_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engines.engine_for("cpu") == engines.engine_for("cpu", "graph") == "cpu"
+    monkeypatch.setenv("SDP_ENGINE", "interpret")
+    assert engines.engine_for("cpu") == engines.engine_for("cpu", "gaussian") == "interpret"
+    with pytest.raises(ValueError, match=r"^the interpret engine has no `anneal` yet"):
+        engines.engine_for("cpu", "anneal")
+    monkeypatch.delenv("SDP_ENGINE")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"^no CUDA device: torch finds none on this machine\.$"):
+        engines.engine_for("cuda")
+
+
+def run_alone(code: str, **environment: str) -> str:
+    """Output of a process of its own, in which triton has not been imported and no variable says how."""
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("SDP_ENGINE", "TRITON_INTERPRET")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**clean, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+SENTENCE = """\
+import os, torch
+from sdp_kernels import gaussian
+try:
+    gaussian.normal(4, seed=0)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_interpreting_in_a_compiling_process_is_refused() -> None:
+    code = SENTENCE.replace("from sdp", "import triton\nos.environ['SDP_ENGINE'] = 'interpret'\nfrom sdp")
+    assert run_alone(code) == (
+        "SDP_ENGINE=interpret, but triton was imported before to compile, and one process cannot do both; "
+        "set SDP_ENGINE or TRITON_INTERPRET=1 before the process starts."
+    )
+
+
+def test_the_variable_alone_lets_triton_interpret() -> None:
+    """Also where something else imports triton between our import and the first operation."""
+    code = "from sdp_kernels import gaussian\nimport triton\nprint(gaussian.normal(4, seed=0).shape)"
+    assert run_alone(code, SDP_ENGINE="interpret") == "torch.Size([4])"
+
+
+def test_compiled_kernels_want_a_gpu() -> None:
+    assert run_alone(SENTENCE, SDP_ENGINE="triton") == (
+        "the triton engine works on cuda tensors; got cpu (SDP_ENGINE overrides)."
+    )
+
+
+def test_the_cpu_engine_needs_no_triton() -> None:
+    missing = "import sys\nsys.modules['triton'] = None\n"
+    assert run_alone(
+        missing + "from sdp_kernels import gaussian\nprint(gaussian.normal(4, seed=0).shape)"
+    ) == ("torch.Size([4])")
+    assert run_alone(missing + SENTENCE, SDP_ENGINE="interpret") == (
+        "the interpret engine needs the package triton: pip install triton."
+    )
