@@ -241,7 +241,7 @@ def activate2(x, ACTIVATION: tl.constexpr, iota):
     elif ACTIVATION == "phi_cdf":
         return normal_cdf2(x)
     else:
-        tl.static_assert(ACTIVATION == "phi_pdf", "unknown ACTIVATION")
+        tl.static_assert(ACTIVATION == "phi", "unknown ACTIVATION")
         return normal_density2(x)
 
 
