@@ -184,7 +184,7 @@ def everywhere(launch: Launch) -> dict[str, Launch]:
 
 def entries() -> tuple[Entry, ...]:
     """Every kernel, in the order of the report."""
-    return (*_gaussian(), *_expectation())
+    return (*_gaussian(), *_activations(), *_expectation())
 
 
 def operations() -> tuple[Operation, ...]:
@@ -192,8 +192,112 @@ def operations() -> tuple[Operation, ...]:
     return ()
 
 
+# LLVM sinks a tile's whole computation into the mask of its stores: long masked regions without a slow path in them.
+_SUNK_INTO_MASK = (
+    "gfx942: the masked regions are stores with the computation that the compiler moved into them."
+)
+
+
+# A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.
+_POSITION = {
+    "n_rows": "i32",
+    "n_columns": "i32",
+    "n_column_tiles": "i32",
+    "seed": "i64",
+    "purpose": "i32",
+    "row_offset": "i64",
+    "first_call": "i32",
+    "lane_offset": "i32",
+}
+
+
 def _gaussian() -> tuple[Entry, ...]:
-    return ()
+    def variant(
+        label: str,
+        pointer: str,
+        unit: str,
+        tile: tuple[int, int],
+        instructions: tuple[float, float],
+        aligned: bool,
+        **constants: int,
+    ) -> Variant:
+        """Bars on instructions a unit: NVIDIA, AMD. AMD multiplies 32 x 32 -> 64 bits in two instructions."""
+        strides = {"stride_row": "i32"} if aligned else {"stride_row": "i32", "stride_column": "i32"}
+        numbers = {"ROWS": tile[0], "COLUMNS": tile[1], "ALIGNED": aligned}
+        bars = Bars(instructions=instructions[0], registers=128, resident_programs=4)
+        return Variant(
+            label,
+            signature={"out_ptr": pointer, **strides, **_POSITION},
+            constants={**({"stride_column": 1} if aligned else {}), **constants, **numbers},
+            launches=everywhere(Launch(num_warps=4)),
+            work=Work(
+                unit=unit,
+                units_per_pass=tile[0] * tile[1],
+                written_bytes=1 if pointer == "*i8" else 4,
+                problem=2.0**30,
+                looped=False,
+            ),
+            bars=bars,
+            target_bars={GFX942: bars._replace(instructions=instructions[1], slow_paths=4)},
+            note=_SUNK_INTO_MASK,
+        )
+
+    module = "sdp_kernels.triton.gaussian"
+    normals = (
+        variant("32-bit", "*fp32", "normal", (64, 64), (48, 56), True, BITS=32),
+        variant("24-bit", "*fp32", "normal", (64, 64), (48, 56), True, BITS=24),
+        variant("32-bit-row", "*fp32", "normal", (1, 4096), (48, 56), True, BITS=32),
+        variant("32-bit-cut", "*fp32", "normal", (32, 64), (48, 76), False, BITS=32),
+    )
+    words = (
+        variant("whole", "*i32", "word", (64, 64), (20, 36), True),
+        variant("cut", "*i32", "word", (32, 64), (24, 54), False),
+    )
+    signs = (
+        variant("whole", "*i8", "sign", (64, 256), (5, 9), True),
+        variant("cut", "*i8", "sign", (16, 256), (20, 44), False),
+    )
+    return (
+        Entry("normal", f"{module}:_normal_kernel", normals),
+        Entry("uniform_bits", f"{module}:_words_kernel", words),
+        Entry("rademacher", f"{module}:_signs_kernel", signs),
+    )
+
+
+# Most instructions an element of f, f' and f'' together with its load and stores.
+_ACTIVATION_BARS = {
+    "tanh": 44,
+    "sigmoid": 44,
+    "softplus": 48,
+    "gelu": 50,
+    "relu3": 18,
+    "erf": 56,
+    "phi_cdf": 48,
+    "phi": 28,
+}
+
+
+def _activations() -> tuple[Entry, ...]:
+    pointers = {"x_ptr": "*fp32", "f_ptr": "*fp32", "d_ptr": "*fp32", "h_ptr": "*fp32"}
+
+    def variant(name: str, order: int) -> Variant:
+        bar = _ACTIVATION_BARS[name]
+        bars = Bars(instructions=bar, registers=64, resident_programs=8, wide_loads=True)
+        written = 4 * (order + 1)
+        return Variant(
+            f"{name}-{order}",
+            signature={**pointers, "n": "i32", "iota": "fp32"},
+            constants={"ACTIVATION": name, "ORDER": order, "BLOCK": 1024},
+            launches=everywhere(Launch(num_warps=4)),
+            work=Work("element", 1024, read_bytes=4, written_bytes=written, problem=2.0**26, looped=False),
+            bars=bars,
+            target_bars={GFX942: bars._replace(instructions=bar + 8, slow_paths=1)},
+            aligned=("n",),
+            note=_SUNK_INTO_MASK,
+        )
+
+    variants = (variant("tanh", 0), variant("tanh", 1), *(variant(name, 2) for name in _ACTIVATION_BARS))
+    return (Entry("activations", "sdp_kernels.triton.activations:_activation_kernel", variants),)
 
 
 def _expectation() -> tuple[Entry, ...]:
