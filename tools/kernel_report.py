@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "operations": judge_operations(catalogue.operations(), records),
         "records": records,
     }
-    partial = bool(options.only or options.variant or options.target)
+    another = options.catalogue != DEFAULT_CATALOGUE and options.out is None
+    partial = bool(options.only or options.variant or options.target or another)
     text = tables.markdown(document)
     if options.json:
         print(tables.as_json(document))

@@ -138,11 +138,23 @@ def test_no_code_has_no_loops() -> None:
         ("/*0010*/ BRA.U UP0, `(.L_x_0) ;", True, False),
         ("/*0010*/ BRA `(.L_x_0) ;", False, True),
         ("/*0010*/ BRA `(.L_x_0);", False, True),
+        ("/*0010*/ @P0 CALL.REL.NOINC `(.L_x_0) ;", True, False),
     ],
 )
 def test_branches(line: str, guarded: bool, ends: bool) -> None:
     code = sass.parse(f".L_x_0:\n /*0000*/ NOP ;\n {line}\n")
     assert (code[1].target, code[1].guarded, code[1].ends) == (0, guarded, ends)
+
+
+def test_calls() -> None:
+    """A call within the function is a branch, one to a division is a slow path, one to a trap is neither."""
+    text = """\
+.L_x_0:
+        /*0000*/    @P0 CALL.REL.NOINC `(.L_x_0) ;
+        /*0010*/    CALL.REL.NOINC `($__internal_0_$__cuda_sm3x_div_rn_noftz_f32_slowpath) ;
+        /*0020*/    CALL.REL.NOINC `($__internal_1_$__cuda_sm10x_tcgen05_guardrail_trap_unallocated_columns) ;
+    """
+    assert [sass.kinds(i).get("slow_path", 0) for i in sass.parse(text)] == [0, 1, 0]
 
 
 def test_scheduling_bits() -> None:
