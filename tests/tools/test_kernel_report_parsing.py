@@ -251,6 +251,10 @@ def test_slow_paths_on_amd_are_long_masked_regions(length: int) -> None:
     region = "\tv_add_f32_e32 v0, v1, v2\n" * length
     code = amdgcn.parse(f"\ts_cbranch_execz .LBB0_1\n{region}.LBB0_1:\n\ts_endpgm\n")
     assert amdgcn.slow_paths(code) == int(length > amdgcn.SLOW_PATH_INSTRUCTIONS)
+    stored = amdgcn.parse(
+        f"\ts_cbranch_execz .LBB0_1\n{region}\tglobal_store_dword v0, v1, s[0:1]\n.LBB0_1:\n\ts_endpgm\n"
+    )
+    assert amdgcn.slow_paths(stored) == 0
 
 
 @pytest.mark.parametrize("parse", [sass.parse, amdgcn.parse], ids=["sass", "amdgcn"])

@@ -38,6 +38,7 @@ QUARTER_RATE = 4.0
 _MATRIX = re.compile(r"^v_s?mfma?c?_[a-z]+\d+_(?P<m>\d+)x(?P<n>\d+)x(?P<k>\d+)")
 _WAVE = 64
 _CYCLES = 4.0  # a wave of 64 on 16 lanes
+_STORE = re.compile(r"^(?:global|buffer|flat)_store_")
 # Shortest region behind a test of the execution mask that counts as a slow path, in vector instructions: a masked
 # load or store is shorter, a Payne-Hanek reduction or a scaled division longer.
 SLOW_PATH_INSTRUCTIONS = 24
@@ -167,12 +168,16 @@ def warp_cycles(code: Sequence[Instruction], passes: Sequence[float]) -> float:
 
 
 def slow_paths(code: Sequence[Instruction]) -> int:
-    """Regions of at least `SLOW_PATH_INSTRUCTIONS` vector instructions that a test of the mask may skip."""
+    """Regions of at least `SLOW_PATH_INSTRUCTIONS` vector instructions that a test of the mask may skip.
+
+    A region that stores to memory is none: LLVM moves the computation of what is stored under the mask of its store.
+    """
     alive = reachable(code)
     found = 0
     for index, instruction in enumerate(code):
         if instruction.opcode != "s_cbranch_execz" or index not in alive or instruction.target is None:
             continue
-        skipped = code[index + 1 : instruction.target] if instruction.target > index else []
-        found += sum(other.opcode.startswith("v_") for other in skipped) >= SLOW_PATH_INSTRUCTIONS
+        skipped = [other.opcode for other in code[index + 1 : max(index + 1, instruction.target)]]
+        length = sum(opcode.startswith("v_") for opcode in skipped)
+        found += length >= SLOW_PATH_INSTRUCTIONS and not any(_STORE.match(opcode) for opcode in skipped)
     return found

@@ -192,12 +192,6 @@ def operations() -> tuple[Operation, ...]:
     return ()
 
 
-# LLVM sinks a tile's whole computation into the mask of its stores: long masked regions without a slow path in them.
-_SUNK_INTO_MASK = (
-    "gfx942: the masked regions are stores with the computation that the compiler moved into them."
-)
-
-
 # A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.
 _POSITION = {
     "n_rows": "i32",
@@ -238,8 +232,7 @@ def _gaussian() -> tuple[Entry, ...]:
                 looped=False,
             ),
             bars=bars,
-            target_bars={GFX942: bars._replace(instructions=instructions[1], slow_paths=4)},
-            note=_SUNK_INTO_MASK,
+            target_bars={GFX942: bars._replace(instructions=instructions[1])},
         )
 
     module = "sdp_kernels.triton.gaussian"
@@ -291,9 +284,8 @@ def _activations() -> tuple[Entry, ...]:
             launches=everywhere(Launch(num_warps=4)),
             work=Work("element", 1024, read_bytes=4, written_bytes=written, problem=2.0**26, looped=False),
             bars=bars,
-            target_bars={GFX942: bars._replace(instructions=bar + 8, slow_paths=1)},
+            target_bars={GFX942: bars._replace(instructions=bar + 8)},
             aligned=("n",),
-            note=_SUNK_INTO_MASK,
         )
 
     variants = (variant("tanh", 0), variant("tanh", 1), *(variant(name, 2) for name in _ACTIVATION_BARS))
