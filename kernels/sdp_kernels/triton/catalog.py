@@ -83,7 +83,8 @@ class Bars(NamedTuple):
         resident_programs: least programs that fit one multiprocessor at once.
         instructions: most instructions a unit and thread: thread instructions divided by units.
         fp64: most double-precision instructions.
-        slow_paths: most divergent regions (BSSY) and indexed branches (BRX): what a range reduction leaves.
+        slow_paths: most divergent regions (BSSY), indexed branches (BRX) and calls, on AMD long masked regions that
+            store nothing: what a range reduction or an exact division leaves.
         local: most loads and stores of local memory, wherever they stand.
         looped_local: most of them in one pass of the main loop, where they cost time.
         tensor: whether tensor-core instructions must be present.
@@ -189,7 +190,8 @@ def entries() -> tuple[Entry, ...]:
 
 def operations() -> tuple[Operation, ...]:
     """What the kernels are for, with the bars on predicted times."""
-    return ()
+    normals = Operation("2^30 normals", (("normal", "32-bit"),), "normal", {"rows": 2**24, "columns": 64})
+    return (normals,)
 
 
 # A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.
