@@ -63,6 +63,9 @@ def maxcut(
             help="Share of the time for the bound, in (0, 1); a quarter or 10 s if not given.",
         ),
     ] = None,
+    reduce: Annotated[
+        bool, typer.Option("--reduce/--no-reduce", help="Shrink the graph by exact rules first.")
+    ] = True,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     warm_start: Annotated[
         Path | None, typer.Option(metavar="PARTITION", help="Start from this file of one 0 or 1 a line.")
@@ -112,6 +115,7 @@ def maxcut(
             callback=callback,
             checkpoint=checkpoint,
             bound_share=bound_share,
+            reduce=reduce,
         )
 
     # The user who stopped the search wants its result: a second Ctrl-C must not tear the files.

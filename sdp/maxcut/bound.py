@@ -33,6 +33,7 @@ import torch
 from scipy.special import erfinv
 from torch import Tensor
 
+from sdp.maxcut.graph import Graph
 from sdp.maxcut.problem import Problem
 from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step
 
@@ -105,13 +106,13 @@ def largest_eigenvalue(problem: Problem, h: Tensor) -> float:
     return max(1.0, float(((h + problem.degrees) / scaling(problem)).max()))
 
 
-def positive_weight_bound(problem: Problem) -> Bound:
+def positive_weight_bound(graph: Graph) -> Bound:
     """No cut is worth more than all positive weights together; equality on bipartite graphs."""
-    weights = problem.graph.weights64
+    weights = graph.weights64
     positive = weights[weights > 0].tolist()
     value = math.fsum(positive) / 2
     # What the correctly rounded sum left out: only a sum rounded down must go up, or 0 would never be proved.
-    if not problem.graph.is_integer and math.fsum([*positive, -2 * value]) > 0:
+    if not graph.is_integer and math.fsum([*positive, -2 * value]) > 0:
         value = math.nextafter(value, math.inf)
     return Bound(value, "sum of positive weights", 0.0)
 

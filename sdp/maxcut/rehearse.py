@@ -14,6 +14,7 @@ from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
+from sdp.maxcut.reduce import reduce
 from sdp.maxcut.relax import relax
 from sdp.maxcut.rounding import hyperplanes
 from sdp_kernels.graph import fields
@@ -35,7 +36,9 @@ def rehearse(method: str) -> float:
 @cache
 def _stages() -> tuple[Problem, Tensor]:
     """The problem of four vertices and the rows of its relaxation."""
-    problem = prepare(Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3]))
+    graph = Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3])
+    reduce(graph).lift([])
+    problem = prepare(graph)
     balanced_signs(problem)
     V = relax(problem, target_gap=0.0, time_limit=0.0).V
     h = fields(problem.csr, V)[0]

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Integral, Real
 from types import FrameType
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sdp.maxcut import checkpoint as checkpoints
+from sdp.maxcut._arguments import METHODS, check_arguments, check_threads, check_types, check_warm_start
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import Bound, positive_weight_bound
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
@@ -28,12 +28,13 @@ from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph, as_graph
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
+from sdp.maxcut.reduce import Reduction
+from sdp.maxcut.reduce import reduce as reduce_graph
 from sdp.maxcut.rehearse import rehearse
 from sdp.maxcut.relax import Relaxation, relax
 from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
 from sdp.maxcut.rounding import hyperplanes
 
-METHODS = ("auto", "hyperplanes", *DERANDOMIZERS, "anneal")
 RELAXATION_GAP = 1e-4  # certified, at which `auto` turns from the bound to the cut
 RELAXATION_SHARE = 0.25  # of the time limit that `auto` gives the relaxation at most ...
 RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
@@ -58,6 +59,7 @@ def maxcut(
     checkpoint: str | os.PathLike[str] | None = None,
     delta: float = 1e-6,
     bound_share: float | None = None,
+    reduce: bool = True,
     max_rounds: int | None = None,
 ) -> MaxCutResult:
     """Finds a large cut of a graph, and a certified upper bound on every cut.
@@ -85,6 +87,8 @@ def maxcut(
         delta: probability that the bound is wrong, over the solver's random numbers; in (0, 1).
         bound_share: of the time limit that the relaxation and its bound may take, in (0, 1). When None, a quarter
             or 10 s if "auto" must polish after it, and half for methods that do not.
+        reduce: whether to shrink the graph by exact rules first (`sdp.maxcut.reduce`); everything reported, the
+            checkpoint and the warm start speak of the whole graph either way.
         max_rounds: of polishing.
 
     Returns:
@@ -102,14 +106,23 @@ def maxcut(
     (2.0, 2.0, 'optimal')
     """
     whole = as_graph(graph)
-    _check_types(time_limit, target_gap, target_cut, seed, delta, bound_share, max_rounds, threads, callback)
-    _check_arguments(time_limit, target_gap, target_cut, seed, method, delta, bound_share, max_rounds)
-    threads = _check_threads(threads)
-    start = None if warm_start is None else _check_warm_start(whole, warm_start)
+    check_types(time_limit, target_gap, target_cut, seed, delta, bound_share, max_rounds, threads, callback)
+    check_arguments(time_limit, target_gap, target_cut, seed, method, delta, bound_share, max_rounds)
+    threads = check_threads(threads)
+    start = None if warm_start is None else check_warm_start(whole, warm_start)
     with _thread_count(threads):
         compiled = rehearse(method)
         state = _Solve(
-            whole, time_limit, target_gap, target_cut, int(seed), callback, checkpoint, delta, bound_share
+            whole,
+            time_limit,
+            target_gap,
+            target_cut,
+            int(seed),
+            callback,
+            checkpoint,
+            delta,
+            bound_share,
+            reduce,
         )
         state.timings["compile"] = compiled
         with state.signals_caught():
@@ -137,8 +150,10 @@ class _Solve:
         checkpoint: str | os.PathLike[str] | None,
         delta: float,
         bound_share: float | None,
+        reduce: bool,
     ) -> None:
-        self.bound_share = bound_share
+        self.bound_share, self.reduce = bound_share, reduce
+        self.reduction: Reduction | None = None
         self.graph, self.time_limit, self.seed, self.delta = graph, time_limit, seed, delta
         self.target_gap, self.target_cut, self.callback = target_gap, target_cut, callback
         self.partition: NDArray[np.uint8] = np.zeros(graph.n_vertices, np.uint8)
@@ -176,6 +191,18 @@ class _Solve:
             delta = min(1.0, bound.delta + self.earlier_delta) if bound.delta else 0.0
             self.bound = replace(bound, delta=delta)
             self._record()
+
+    def offer_signs(self, problem: Problem, signs: Tensor) -> None:
+        """Keeps the partition of the whole graph that extends signs of the problem, if it cuts more than the best."""
+        partition = problem.partition(signs)
+        self.offer_partition(partition if self.reduction is None else self.reduction.lift(partition))
+
+    def offer_problem_bound(self, bound: Bound) -> None:
+        """Keeps a bound on the cuts of the problem as one on those of the whole graph, if it is below the best."""
+        if self.reduction is not None:
+            kind = bound.kind if self.reduction.graph.n_edges else "exact reduction"
+            bound = replace(bound, value=self.reduction.upper_bound(bound.value), kind=kind)
+        self.offer_bound(bound)
 
     def _record(self) -> None:
         self.history.append((self.earlier + self.elapsed(), self.cut_value, self.bound.value))
@@ -235,13 +262,18 @@ class _Solve:
     def run(self, method: str, max_rounds: float) -> str:
         """Runs the stages and returns the status."""
         try:
-            problem = self._timed("prepare", lambda: prepare(self.graph))
-            self.offer_bound(positive_weight_bound(problem))
+            self.offer_bound(positive_weight_bound(self.graph))
             self.offer_partition(self.partition)
             self._check()
-            self.offer_partition(problem.partition(balanced_signs(problem)))
+            if self.reduce:
+                self._timed("reduce", self._reduce)
+                self._check()
+            problem = self._timed("prepare", lambda: prepare(self._left()))
+            self.offer_problem_bound(positive_weight_bound(problem.graph))
+            self.offer_signs(problem, balanced_signs(problem))
             self._check()
-            self._solve(problem, method, max_rounds)
+            if problem.n_edges:
+                self._solve(problem, method, max_rounds)
         except _Stop:
             pass
         if self.is_optimal():
@@ -253,16 +285,38 @@ class _Solve:
         return "time limit" if self.elapsed() >= self.time_limit else "rounds done"
 
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
-        starts: list[Tensor] = [problem.signs(self.partition)] if self.cut_value > 0 else []
+        starts = [self._start(problem)] if self.cut_value > 0 else []
         if method != "anneal" and not (method == "auto" and self._relaxed_earlier()):
             relaxed = self._timed("relax", lambda: self._relax(problem, method))
             self._check()
             signs = self._timed("round", lambda: self._round(problem, relaxed.V, method))
-            self.offer_partition(problem.partition(signs))
+            self.offer_signs(problem, signs)
             self._check()
             starts.append(signs)
         if method in ("auto", "anneal"):
             self._timed("polish", lambda: self._polish(problem, starts, max_rounds))
+
+    def _reduce(self) -> None:
+        reduction = reduce_graph(self.graph)
+        if any(reduction.removed.values()):
+            self.reduction = reduction
+            left = reduction.graph
+            self.notes.append(f"reduced exactly to {left.n_vertices:,} vertices and {left.n_edges:,} edges")
+
+    def _left(self) -> Graph:
+        """The graph to be solved."""
+        return self.graph if self.reduction is None else self.reduction.graph
+
+    def _shrinkage(self) -> float:
+        """Sum of |w| of the whole graph over that of what is left, in the same units."""
+        if self.reduction is None:
+            return 1.0
+        return self.graph.absolute_weight / (self.reduction.unit * self.reduction.graph.absolute_weight)
+
+    def _start(self, problem: Problem) -> Tensor:
+        """Signs of the best partition so far."""
+        whole = self.partition
+        return problem.signs(whole if self.reduction is None else self.reduction.restrict(whole))
 
     def _relaxed_earlier(self) -> bool:
         """Whether an earlier run came to the end of the relaxation: its bound is in the checkpoint."""
@@ -276,15 +330,16 @@ class _Solve:
             limit = min(limit, max(RELAXATION_SHARE * self.time_limit, RELAXATION_SECONDS))
         relaxed = relax(
             problem,
-            target_gap=RELAXATION_GAP,
+            target_gap=RELAXATION_GAP * self._shrinkage(),
             time_limit=limit - self.elapsed(),
             seed=self.seed,
             delta=self.delta,
-            report=lambda value, bound: self.offer_bound(bound),
+            report=lambda value, bound: self.offer_problem_bound(bound),
             should_stop=self.should_stop,
         )
         if not self.interrupted:  # a run that goes on from here must relax anew
-            self.relaxation_value = relaxed.value
+            value = relaxed.value
+            self.relaxation_value = value if self.reduction is None else self.reduction.value(value)
         return relaxed
 
     def _round(self, problem: Problem, V: Tensor, method: str) -> Tensor:
@@ -297,7 +352,7 @@ class _Solve:
             problem,
             seed=self.seed + (self.runs << 32),
             should_stop=self.should_stop,
-            improved=lambda signs: self.offer_partition(problem.partition(signs)),
+            improved=lambda signs: self.offer_signs(problem, signs),
             time_limit=self.time_limit,
         ).run(starts, max_rounds)
 
@@ -361,87 +416,6 @@ class _Solve:
             n_edges=self.graph.n_edges,
             notes=tuple(self.notes),
         )
-
-
-def _check_types(
-    time_limit: object,
-    target_gap: object,
-    target_cut: object,
-    seed: object,
-    delta: object,
-    bound_share: object,
-    max_rounds: object,
-    threads: object,
-    callback: object,
-) -> None:
-    given: list[tuple[str, object, type, str]] = [
-        ("time_limit", time_limit, Real, "a number"),
-        ("seed", seed, Integral, "an integer"),
-        ("delta", delta, Real, "a number"),
-    ]
-    optional: list[tuple[str, object, type, str]] = [
-        ("target_gap", target_gap, Real, "a number"),
-        ("target_cut", target_cut, Real, "a number"),
-        ("bound_share", bound_share, Real, "a number"),
-        ("max_rounds", max_rounds, Integral, "an integer"),
-        ("threads", threads, Integral, "an integer"),
-    ]
-    given += [entry for entry in optional if entry[1] is not None]
-    for name, value, kind, words in given:
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise TypeError(f"`{name}` must be {words}; got {type(value).__name__}.")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"`callback` must be callable; got {type(callback).__name__}.")
-
-
-def _check_arguments(
-    time_limit: float,
-    target_gap: float | None,
-    target_cut: float | None,
-    seed: int,
-    method: str,
-    delta: float,
-    bound_share: float | None,
-    max_rounds: int | None,
-) -> None:
-    if not time_limit > 0:
-        raise ValueError(f"`time_limit` must be a positive number of seconds; got {time_limit}.")
-    if math.isinf(time_limit) and max_rounds is None and target_gap is None and target_cut is None:
-        raise ValueError("`time_limit` may be infinite only with `max_rounds`, `target_gap` or `target_cut`.")
-    if target_gap is not None and not 0 <= target_gap < math.inf:
-        raise ValueError(f"`target_gap` must be finite and at least 0; got {target_gap}.")
-    if target_cut is not None and not math.isfinite(target_cut):
-        raise ValueError(f"`target_cut` must be finite; got {target_cut}.")
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"`seed` must lie in [0, 2^31); got {seed}.")
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
-    if not 0 < delta < 1:
-        raise ValueError(f"`delta` must lie in (0, 1); got {delta}.")
-    if bound_share is not None and not 0 < bound_share < 1:
-        raise ValueError(f"`bound_share` must lie in (0, 1); got {bound_share}.")
-    if max_rounds is not None and max_rounds < 0:
-        raise ValueError(f"`max_rounds` must be at least 0; got {max_rounds}.")
-
-
-def _check_threads(threads: int | None) -> int:
-    most = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    if threads is None:
-        return int(numba.get_num_threads())
-    if not 1 <= threads <= most:
-        raise ValueError(f"`threads` must lie in 1 to {most}, the threads of this machine; got {threads}.")
-    return int(threads)
-
-
-def _check_warm_start(graph: Graph, partition: ArrayLike) -> NDArray[np.uint8]:
-    sides = np.asarray(partition)
-    if sides.dtype.kind not in "biuf":
-        raise TypeError(f"`warm_start` must hold 0 and 1, -1 and +1 or booleans; got {sides.dtype}.")
-    try:
-        graph.cut_value(sides)
-    except ValueError as error:
-        raise ValueError(f"`warm_start`: {error}") from error
-    return (sides > 0).astype(np.uint8)
 
 
 @contextmanager

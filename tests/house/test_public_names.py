@@ -28,6 +28,8 @@ MAXCUT_PARAMETERS = [
     "callback",
     "checkpoint",
     "delta",
+    "bound_share",
+    "reduce",
     "max_rounds",
 ]
 RESULT_FIELDS = [
@@ -50,7 +52,9 @@ RESULT_FIELDS = [
     "notes",
 ]
 OPERATIONS = {  # family of sdp_kernels -> its operations
+    "activations": {"derivatives", "evaluate"},
     "anneal": {"anneal", "one_opt", "partition_crossover"},
+    "gaussian": {"normal", "rademacher", "uniform_bits"},
     "graph": {
         "adjacency_product",
         "chebyshev_step",

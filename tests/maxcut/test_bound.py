@@ -94,7 +94,7 @@ def all_bounds(problem: Problem, h: torch.Tensor, seed: int) -> dict[str, bounds
     steps = min(80, steps_for(0.05, problem.n_vertices, upper, DELTA))
     chebyshev, block = chebyshev_bound(problem, h, steps=steps, delta=DELTA, seed=2 * seed + 1)
     found = {
-        "positive": positive_weight_bound(problem),
+        "positive": positive_weight_bound(problem.graph),
         "dense": dense_bound(problem, h),
         "chebyshev": chebyshev,
     }
@@ -117,7 +117,7 @@ def test_no_bound_is_below_the_best_cut(case: tuple[cuts.Matrix, int], v_kind: s
     problem = prepare(graph)
     best = oracle.best_cut(W)
     if problem.n_vertices == 0:
-        assert positive_weight_bound(problem).value == best == 0
+        assert positive_weight_bound(problem.graph).value == best == 0
         return
     # Cut values themselves are float64 sums, which the oracle adds in another order.
     rounding = 0.0 if graph.is_integer else 1e-14 * np.abs(W).sum()
@@ -140,7 +140,7 @@ def test_small_graphs_whose_bound_is_tight_stay_above_their_cut() -> None:
         signs = torch.from_numpy(sides[problem.order].astype(np.float32))[:, None]
         h = fields(problem.csr, signs)[0]
         values = [dense_bound(problem, h).value, dense_bound(problem, h - 1e7).value]
-        values.append(positive_weight_bound(problem).value)
+        values.append(positive_weight_bound(problem.graph).value)
         assert min(values) >= best * (1 - 1e-15)
         assert values[0] <= best + 1e-6 * np.abs(W).sum()
 
@@ -181,20 +181,20 @@ def test_values_are_rounded_to_the_safe_side() -> None:
 class TestPositiveWeights:
     def test_all_negative_weights_prove_zero(self) -> None:
         for w in ([-0.1, -0.2, -0.3], [-1.0, -2.0, -3.0], [-1e-300, -5e-324, -1e30]):
-            found = positive_weight_bound(prepare(Graph.from_edges([0, 1, 2], [1, 2, 0], w)))
+            found = positive_weight_bound(Graph.from_edges([0, 1, 2], [1, 2, 0], w))
             assert (found.value, found.delta, found.kind) == (0.0, 0.0, "sum of positive weights")
 
     def test_sums_are_rounded_up(self) -> None:
         # Ten tenths are a little more than 1 in binary, and 2^53 + 1 is not a float.
-        tenths = positive_weight_bound(prepare(Graph.from_edges(range(10), range(1, 11), [0.1] * 10)))
+        tenths = positive_weight_bound(Graph.from_edges(range(10), range(1, 11), [0.1] * 10))
         assert tenths.value == math.nextafter(1.0, 2.0)
-        halves = positive_weight_bound(prepare(Graph.from_edges([0, 1], [1, 2], [2.0**53, 1.0])))
+        halves = positive_weight_bound(Graph.from_edges([0, 1], [1, 2], [2.0**53, 1.0]))
         assert halves.value == 2.0**53 + 2
-        small = positive_weight_bound(prepare(Graph.from_edges([0, 1], [1, 2], [1e30, 1e-30])))
+        small = positive_weight_bound(Graph.from_edges([0, 1], [1, 2], [1e30, 1e-30]))
         assert small.value == math.nextafter(1e30, math.inf)
 
     def test_exact_sums_are_not(self) -> None:
-        halves = positive_weight_bound(prepare(Graph.from_edges([0, 1, 2], [1, 2, 3], [0.5, -7.0, 0.25])))
+        halves = positive_weight_bound(Graph.from_edges([0, 1, 2], [1, 2, 3], [0.5, -7.0, 0.25]))
         assert halves.value == 0.75
 
 
