@@ -202,7 +202,7 @@ def _counts(target: str, variant: Variant, answer: Result) -> Record:
         "looped_local": each.get("local", 0.0) if answer["looped"] else 0.0,
         "loads": {str(bits): static[f"load_{bits}"] for bits in WIDTHS if f"load_{bits}" in static},
         "stores": {str(bits): static[f"store_{bits}"] for bits in WIDTHS if f"store_{bits}" in static},
-        "tensor_flops_over_formula": tensor_flops(chip, work, answer) / formula if formula else None,
+        "tensor_flops_over_formula": sum(tensor_flops(chip, work, answer)) / formula if formula else None,
         "predicted_seconds": prediction.seconds,
         "bound": prediction.bound,
         "seconds_by_bound": prediction.seconds_by_bound,

@@ -79,20 +79,25 @@ def test_bound_by_memory() -> None:
 def test_tensor_time_from_the_shapes_in_the_machine_code() -> None:
     # One HGMMA 64x64x8 (65536 flops) a program: by 494.7e12 / 132 / 1.83e9 = 2048 flops a cycle, 32 cycles.
     work = Work("sample", units_per_pass=64, tensor_flops=1024, problem=64 * 132)
-    once = counted(tensor=1.0, tensor_flops=512.0)
-    assert tensor_flops(H100, work, once) == 65536
-    assert predict(H100, work, once, 1).seconds_by_bound["tensor"] * H100.clock_hz == pytest.approx(
-        32, rel=1e-3
-    )
-    old = counted(tensor=1.0, tensor_sync=1.0, tensor_flops=512.0)
-    assert predict(H100, work, old, 1).seconds_by_bound["tensor"] * H100.clock_hz == pytest.approx(
-        32 / 0.62, rel=1e-3
-    )
+    once = counted(cycles=100.0, tensor=1.0, tensor_flops=512.0)
+    assert tensor_flops(H100, work, once) == (65536, 0)
+    found = predict(H100, work, once, 1).seconds_by_bound
+    assert found["tensor"] * H100.clock_hz == pytest.approx(32, rel=1e-3)
+    assert found["latency"] * H100.clock_hz == pytest.approx(132, rel=1e-3)
+    # The older HMMA is slower there, and its time is in the schedule of the warp.
+    old = counted(cycles=100.0, tensor=1.0, tensor_sync=1.0, tensor_flops=512.0, tensor_sync_flops=512.0)
+    found = predict(H100, work, old, 1).seconds_by_bound
+    assert found["tensor"] * H100.clock_hz == pytest.approx(32 / 0.62, rel=1e-3)
+    assert found["latency"] * H100.clock_hz == pytest.approx(100)
 
 
 def test_tensor_time_from_the_formula_where_the_machine_code_hides_the_shape() -> None:
     work = Work("sample", units_per_pass=64, tensor_flops=1024, tensor_passes=3)
-    assert tensor_flops(B200, work, counted(tensor=3.0)) == 64 * 1024 * 3
+    assert tensor_flops(B200, work, counted(tensor=3.0)) == (64 * 1024 * 3, 0)
+    mixed = counted(tensor=3.0, tensor_sync=1.0, tensor_flops=512.0, tensor_sync_flops=512.0)
+    assert tensor_flops(B200, work, mixed) == (64 * 1024 * 3 - 65536, 65536)
+    only_old = counted(tensor=1.0, tensor_sync=1.0, tensor_flops=512.0, tensor_sync_flops=512.0)
+    assert tensor_flops(B200, work, only_old) == (0, 65536)
 
 
 def test_no_tensor_instruction_takes_no_tensor_time() -> None:

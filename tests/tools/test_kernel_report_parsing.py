@@ -177,8 +177,14 @@ def test_scheduling_bits() -> None:
     ("opcode", "expected"),
     [
         ("HGMMA.64x64x8.F32.TF32", {"tensor": 1, "tensor_flops": 2.0 * 64 * 64 * 8 / 128}),
-        ("HMMA.1688.F32.TF32", {"tensor": 1, "tensor_sync": 1, "tensor_flops": 64.0}),
-        ("HMMA.16816.F32", {"tensor": 1, "tensor_sync": 1, "tensor_flops": 128.0}),
+        (
+            "HMMA.1688.F32.TF32",
+            {"tensor": 1, "tensor_sync": 1, "tensor_flops": 64.0, "tensor_sync_flops": 64.0},
+        ),
+        (
+            "HMMA.16816.F32",
+            {"tensor": 1, "tensor_sync": 1, "tensor_flops": 128.0, "tensor_sync_flops": 128.0},
+        ),
         ("UTCHMMA", {"tensor": 1}),
         ("DFMA", {"fp64": 1}),
         ("F2F.F64.F32", {"fp64": 1}),

@@ -6,7 +6,7 @@ cycles are the largest of
     pipe:     R w lanes count_pipe / rate_pipe       (issue, fma, imad, alu, special, memory, fp64)
     shared:   R w lanes bytes / shared_rate
     tensor:   R (tensor flops of a pass) / (peak flops a cycle and multiprocessor)
-    latency:  cycles of one warp alone, as the machine code schedules it, plus its tensor work,
+    latency:  cycles of one warp alone, as the machine code schedules it, plus the tensor work that it waits for,
 
 and the time is launch + what a program does once + rounds * cycles / clock, or the time of its bytes through memory
 or the second-level cache where that is longer. Both sides of branches count, caches never miss more than the
@@ -59,10 +59,10 @@ def predict(chip: Chip, work: Work, counted: Mapping[str, Any], resident: int) -
     }
     if each.get("shared_bytes", 0.0):
         per_round["shared"] = resident * threads * each["shared_bytes"] / chip.shared_rate
-    tensor = tensor_cycles(chip, work, counted)
-    if tensor:
-        per_round["tensor"] = resident * tensor
-    per_round["latency"] = counted["cycles_each"] + tensor
+    waited, by_warps = tensor_cycles(chip, work, counted)
+    if waited + by_warps:
+        per_round["tensor"] = resident * (waited + by_warps)
+    per_round["latency"] = counted["cycles_each"] + waited
     seconds = {pipe: rounds * cycles / chip.clock_hz for pipe, cycles in per_round.items()}
     start = max(counted["cycles_once"], resident * threads * once.get("issue", 0.0) / chip.rates["issue"])
     seconds["dram"] = work.problem * (work.read_bytes + work.written_bytes) / chip.memory_rate
@@ -75,21 +75,28 @@ def predict(chip: Chip, work: Work, counted: Mapping[str, Any], resident: int) -
     return Prediction(total, bound, {**seconds, **overhead}, rounds)
 
 
-def tensor_flops(chip: Chip, work: Work, counted: Mapping[str, Any]) -> float:
-    """Tensor flops of one program's pass: from the machine code's shapes, or by formula where they are not told."""
-    shown: float = counted["each"].get("tensor_flops", 0.0) * counted["warps"] * chip.lanes
-    return shown or work.tensor_flops * work.tensor_passes * work.units_per_pass
+def tensor_flops(chip: Chip, work: Work, counted: Mapping[str, Any]) -> tuple[float, float]:
+    """Tensor flops of one program's pass: by instructions that a program waits for, and by warps (HMMA).
+
+    From the shapes in the machine code; where they are not told (UTC*MMA), by the catalogue's formula less HMMA.
+    """
+    each, threads = counted["each"], counted["warps"] * chip.lanes
+    shown, by_warps = (each.get(kind, 0.0) * threads for kind in ("tensor_flops", "tensor_sync_flops"))
+    if shown == by_warps and each.get("tensor", 0.0) > each.get("tensor_sync", 0.0):
+        shown = max(shown, work.tensor_flops * work.tensor_passes * work.units_per_pass)
+    return shown - by_warps, by_warps
 
 
-def tensor_cycles(chip: Chip, work: Work, counted: Mapping[str, Any]) -> float:
-    """Cycles of the tensor cores for one program's pass on one multiprocessor; 0 without tensor instructions.
+def tensor_cycles(chip: Chip, work: Work, counted: Mapping[str, Any]) -> tuple[float, float]:
+    """Cycles of the tensor cores for one program's pass on one multiprocessor, split as in `tensor_flops`.
+
+    HMMA's cycles are also in the schedule of the warps that issue it; the others' are not.
 
     Raises:
         KeyError: the chip has no rate for the number format that the catalogue names.
     """
-    if not counted["each"].get("tensor", 0.0):
-        return 0.0
+    waited, by_warps = tensor_flops(chip, work, counted)
+    if not waited + by_warps:
+        return 0.0, 0.0
     rate = chip.tensor_flops[work.tensor_type] / chip.multiprocessors / chip.clock_hz
-    if counted["each"].get("tensor_sync", 0.0):
-        rate *= chip.sync_fraction
-    return tensor_flops(chip, work, counted) / rate
+    return waited / rate, by_warps / (rate * chip.sync_fraction)

@@ -176,9 +176,10 @@ def kinds(instruction: Instruction) -> dict[str, float]:
     if family == "NOP":  # padding: issued, but no work
         return count
     if _TENSOR.match(family):
-        count.update(
-            {"tensor": 1, "tensor_sync": float(family == "HMMA"), "tensor_flops": tensor_flops(opcode)}
-        )
+        flops = tensor_flops(opcode)
+        count.update({"tensor": 1, "tensor_flops": flops})
+        if family == "HMMA":
+            count.update({"tensor_sync": 1, "tensor_sync_flops": flops})
     elif family in _DOUBLE or ".F64" in opcode or opcode.endswith("64H"):
         count.update({"fp64": 1})
     elif family in _SPECIAL:
