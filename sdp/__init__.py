@@ -14,16 +14,39 @@ from typing import TYPE_CHECKING
 import sdp_kernels  # noqa: F401  sets how threads wait, which must come before torch
 
 if TYPE_CHECKING:
+    from sdp.expectation.estimate import Blocks as Blocks
+    from sdp.expectation.estimate import Estimate as Estimate
+    from sdp.expectation.expectation import Expectation as Expectation
+    from sdp.expectation.heads import MLP as MLP
+    from sdp.expectation.heads import CallableHead as CallableHead
+    from sdp.expectation.heads import TeacherStudent as TeacherStudent
     from sdp.maxcut.graph import Graph as Graph
     from sdp.maxcut.solve import MaxCutResult as MaxCutResult
     from sdp.maxcut.solve import maxcut as maxcut
 
 __version__ = "0.1.0"
-__all__ = ["Graph", "MaxCutResult", "__version__", "maxcut"]
+__all__ = [
+    "MLP",
+    "Blocks",
+    "CallableHead",
+    "Estimate",
+    "Expectation",
+    "Graph",
+    "MaxCutResult",
+    "TeacherStudent",
+    "__version__",
+    "maxcut",
+]
 
 _HOME = {  # public name -> module that defines it
+    "Blocks": "sdp.expectation.estimate",
+    "CallableHead": "sdp.expectation.heads",
+    "Estimate": "sdp.expectation.estimate",
+    "Expectation": "sdp.expectation.expectation",
     "Graph": "sdp.maxcut.graph",
+    "MLP": "sdp.expectation.heads",
     "MaxCutResult": "sdp.maxcut.solve",
+    "TeacherStudent": "sdp.expectation.heads",
     "maxcut": "sdp.maxcut.solve",
 }
 

@@ -14,7 +14,18 @@ import pytest
 import sdp
 import sdp_kernels
 
-PUBLIC = ["Graph", "MaxCutResult", "__version__", "maxcut"]
+PUBLIC = [
+    "Blocks",
+    "CallableHead",
+    "Estimate",
+    "Expectation",
+    "Graph",
+    "MLP",
+    "MaxCutResult",
+    "TeacherStudent",
+    "__version__",
+    "maxcut",
+]
 
 MAXCUT_PARAMETERS = [
     "graph",
@@ -50,6 +61,48 @@ RESULT_FIELDS = [
     "n_vertices",
     "n_edges",
     "notes",
+]
+EXPECTATION_PARAMETERS = [
+    "head",
+    "W",
+    "b",
+    "n_samples",
+    "seed",
+    "method",
+    "antithetic",
+    "rel_error",
+    "max_samples",
+    "control_variate",
+    "precision",
+]
+EXPECTATION_METHODS = {
+    "at": ["W", "b"],
+    "value": [],
+    "grad": [],
+    "value_and_grad": [],
+    "hvp": ["directions"],
+    "hessian_z": [],
+    "to_scipy": [],
+}
+ESTIMATE_FIELDS = [
+    "value",
+    "standard_error",
+    "n_samples",
+    "method",
+    "degrees_of_freedom",
+    "converged",
+    "notes",
+]
+MLP_PARAMETERS = [
+    "widths",
+    "activation",
+    "loss",
+    "target",
+    "activate_input",
+    "iota",
+    "seed",
+    "dtype",
+    "device",
 ]
 OPERATIONS = {  # family of sdp_kernels -> its operations
     "activations": {"derivatives", "evaluate"},
@@ -125,6 +178,17 @@ def test_parameters_of_maxcut() -> None:
 def test_fields_of_the_result() -> None:
     assert list(sdp.MaxCutResult.__dataclass_fields__) == RESULT_FIELDS
     assert callable(sdp.MaxCutResult.to_dict)
+
+
+def test_members_of_the_expectation() -> None:
+    assert parameters(sdp.Expectation) == EXPECTATION_PARAMETERS
+    assert parameters(sdp.MLP) == MLP_PARAMETERS
+    assert list(sdp.Estimate.__dataclass_fields__) == ESTIMATE_FIELDS
+    assert sdp.Blocks._fields == ("W", "b", "theta")
+    for name, expected in EXPECTATION_METHODS.items():
+        method = getattr(sdp.Expectation, name)
+        assert parameters(method)[1:] == expected  # less self
+        assert inspect.getdoc(method)
 
 
 def test_members_of_graph() -> None:

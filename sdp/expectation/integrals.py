@@ -1,0 +1,358 @@
+"""What is averaged, frozen at one (W, b, theta): batch means of the head's value and derivatives, in terms of L and b,
+and the linear maps that lift them to W.
+
+    F(W, b, theta) = E g(Wx + b),   W = L Q^T,   z = b + L xi,   H = E[hess g(z)]
+    grad_W F = E[grad g xi^T] Q^T
+    HVP_W    = E[d(grad g) xi^T] Q^T + H V_W (I - Q Q^T),   d(grad g) = hess g (V_W Q xi + V_b) + d_theta grad g V_theta
+    HVP_b    = E[d(grad g)],   HVP_theta likewise
+
+The last term of HVP_W is the direction's part outside the row space of W. There x is independent of z, so that its
+expectation is taken exactly: V_W x x^T has mean V_W (I - Q Q^T). The textbook way is to sample x along the joint row
+space of W and V_W, q + k m numbers a draw for m directions; here q stays, all directions share the k x k matrix H,
+quadrature stays possible, the answer at W = 0 is exact, and for fixed draws the Hessian is a symmetric operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sdp.expectation import pointwise
+from sdp.expectation.estimate import Blocks, pieces
+from sdp.expectation.law import Law
+from sdp.expectation.sampling import exact_draw
+from sdp_kernels import expectation as kernels
+from sdp_kernels.expectation import Draw, Network
+
+# Below this share of a direction's norm, what lies outside the row space is rounding of the projection.
+_NEGLIGIBLE = 64.0
+
+
+class Route(Protocol):
+    """How batch means of a head are computed: by the kernels, or by autograd."""
+
+    def values(self, draw: Draw) -> Tensor:
+        """Batch means of g: (B,)."""
+        ...
+
+    def grads(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Batch means of g and of its gradient in (L, b, theta): (B,), (B, P)."""
+        ...
+
+    def hvps(self, draw: Draw, directions: Tensor) -> Tensor:
+        """Batch means of the Hessian times directions (m, P): (B, m, P)."""
+        ...
+
+    def hessians(self, draw: Draw) -> Tensor:
+        """Batch means of hess g: (B, k + r, k + r)."""
+        ...
+
+    def at_b(self) -> Route:
+        """The same head where W = 0."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class KernelRoute:
+    """An MLP through `sdp_kernels.expectation`."""
+
+    L: Tensor
+    b: Tensor
+    theta: tuple[Tensor, ...]
+    network: Network
+    precision: str
+
+    def values(self, draw: Draw) -> Tensor:
+        """Batch means of g: (B,)."""
+        return kernels.value_batches(self.L, self.b, self.theta, self.network, draw, self.precision)
+
+    def grads(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Batch means of g and of its gradient: (B,), (B, P)."""
+        return kernels.grad_batches(self.L, self.b, self.theta, self.network, draw, self.precision)
+
+    def hvps(self, draw: Draw, directions: Tensor) -> Tensor:
+        """Batch means of the Hessian times directions (m, P): (B, m, P)."""
+        return kernels.hvp_batches(
+            self.L, self.b, self.theta, self.network, draw, directions, self.precision
+        )[2]
+
+    def hessians(self, draw: Draw) -> Tensor:
+        """Batch means of hess g: (B, k, k)."""
+        return kernels.hessian_b_batches(self.L, self.b, self.theta, self.network, draw, self.precision)
+
+    def at_b(self) -> Route:
+        """The same head where W = 0."""
+        return replace(self, L=self.L[:, :0])
+
+
+@dataclass(frozen=True, eq=False)
+class PointwiseRoute:
+    """Any head through autograd; the members as `KernelRoute`."""
+
+    L: Tensor
+    b: Tensor
+    theta: tuple[Tensor, ...]
+    function: pointwise.Function
+
+    def values(self, draw: Draw) -> Tensor:
+        """(B,)."""
+        return pointwise.value_batches(self.function, self.L, self.b, self.theta, draw)
+
+    def grads(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """(B,), (B, P)."""
+        return pointwise.grad_batches(self.function, self.L, self.b, self.theta, draw)
+
+    def hvps(self, draw: Draw, directions: Tensor) -> Tensor:
+        """(B, m, P)."""
+        return pointwise.hvp_batches(self.function, self.L, self.b, self.theta, draw, directions)[2]
+
+    def hessians(self, draw: Draw) -> Tensor:
+        """(B, k, k)."""
+        return pointwise.hessian_b_batches(self.function, self.L, self.b, self.theta, draw)
+
+    def at_b(self) -> Route:
+        """The same head where W = 0."""
+        return replace(self, L=self.L[:, :0])
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """The expectation at one (W, b, theta), for any draw.
+
+    Attributes:
+        route: the head with L (k + r, q), b (k + r,), theta inside; r rows of U are behind those of W.
+        law: of [W; U], in the dtype of the arithmetic.
+        k: rows of W.
+        shapes: of the tensors of theta.
+    """
+
+    route: Route
+    law: Law
+    k: int
+    shapes: tuple[torch.Size, ...]
+
+    @property
+    def d(self) -> int:
+        """Dimension of x."""
+        return self.law.Q.shape[0]
+
+    @property
+    def rank(self) -> int:
+        """Dimension q of the draws."""
+        return self.law.rank
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of a vector (W, b, theta)."""
+        return self.k * self.d + self.k + sum(shape.numel() for shape in self.shapes)
+
+    def lift_grad(self, columns: Tensor) -> Tensor:
+        """Columns (L, b, theta), (P,) float64, to a vector (W, b, theta), float64."""
+        rows, q = self.law.L.shape
+        dL, db = columns[: rows * q].view(rows, q), columns[rows * q : rows * (q + 1)]
+        dW = dL[: self.k] @ self.law.Q.to(columns).T
+        return torch.cat([dW.flatten(), db[: self.k], columns[rows * (q + 1) :]])
+
+    def lower(self, directions: Blocks) -> tuple[Tensor, Tensor | None]:
+        """Directions (m, ...) as columns (m, P), and their part outside the row space.
+
+        Returns:
+            The columns, in the dtype of L, and V_W (I - Q Q^T) as float64 (m, k, d), or None where that is nothing.
+        """
+        rows, q = self.law.L.shape
+        V = directions.W.to(torch.float64)
+        m = len(V)
+        Q = self.law.Q.to(torch.float64)
+        inside = V @ Q
+        columns = torch.zeros((m, rows * (q + 1)), dtype=torch.float64, device=V.device)
+        columns[:, : rows * q].view(m, rows, q)[:, : self.k] = inside
+        columns[:, rows * q : rows * q + self.k] = directions.b
+        flat = torch.cat([columns, *(part.reshape(m, -1).to(columns) for part in directions.theta)], 1)
+        outside = V - inside @ Q.T
+        rounding = _NEGLIGIBLE * torch.finfo(self.law.L.dtype).eps * float(torch.linalg.vector_norm(V))
+        is_inside = q == self.d or float(torch.linalg.vector_norm(outside)) <= rounding
+        return flat.to(self.law.L.dtype), None if is_inside else outside
+
+    def split(self, vector: Tensor, leading: Sequence[int] = ()) -> Blocks:
+        """A vector (W, b, theta), or rows of them, as blocks with these leading sizes."""
+        sizes = [self.k * self.d, self.k, *(shape.numel() for shape in self.shapes)]
+        W, b, *theta = pieces(vector.reshape((*leading, self.n_parameters)), sizes)
+        return Blocks(
+            W.reshape((*leading, self.k, self.d)),
+            b,
+            tuple(part.reshape((*leading, *shape)) for part, shape in zip(theta, self.shapes, strict=True)),
+        )
+
+
+class Integrand(Protocol):
+    """Something to average over draws."""
+
+    @property
+    def frozen(self) -> Frozen:
+        """Where."""
+        ...
+
+    def batches(self, draw: Draw) -> Tensor:
+        """Batch means, float64 (B, N)."""
+        ...
+
+    def lift(self, row: Tensor) -> Tensor:
+        """Linear map from a batch mean (N,) to what the user asked for, (M,)."""
+        ...
+
+    def groups(self) -> list[int]:
+        """Lengths of the parts of (M,) that have a scale of their own; their sum is M."""
+        ...
+
+    def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
+        """Columns of (B, N), and batch means of mean zero that resemble their noise; none if nothing is known.
+
+        Args:
+            moments: (B, q, q) float64, mean of xi xi^T over each batch of antithetic draws, less I.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """g, and nothing else: N = M = 1."""
+
+    frozen: Frozen
+
+    def batches(self, draw: Draw) -> Tensor:
+        """(B, 1)."""
+        return self.frozen.route.values(draw)[:, None]
+
+    def lift(self, row: Tensor) -> Tensor:
+        """The value as it is."""
+        return row
+
+    def groups(self) -> list[int]:
+        """One."""
+        return [1]
+
+    def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
+        """The quadratic part of g at b, 1/2 <L^T hess g(b) L, xi xi^T - I>."""
+        return [(slice(0, 1), _quadratic_controls(self.frozen, moments)[0])]
+
+
+@dataclass(frozen=True, eq=False)
+class ValueAndGradient:
+    """g and its gradient: N = 1 + P; M = 1 + k d + k + |theta|."""
+
+    frozen: Frozen
+
+    def batches(self, draw: Draw) -> Tensor:
+        """(B, 1 + P)."""
+        values, grads = self.frozen.route.grads(draw)
+        return torch.cat([values[:, None], grads], 1)
+
+    def lift(self, row: Tensor) -> Tensor:
+        """The value, and the gradient in (W, b, theta)."""
+        return torch.cat([row[:1], self.frozen.lift_grad(row[1:])])
+
+    def groups(self) -> list[int]:
+        """The value, W, b, theta."""
+        return [1, *_block_sizes(self.frozen)]
+
+    def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
+        """As `Value` has, and the linear part of grad g at b, hess g(b) L (xi xi^T - I), for the block of W."""
+        value, dL = _quadratic_controls(self.frozen, moments)
+        return [(slice(0, 1), value), (slice(1, 1 + dL.shape[1]), dL)]
+
+
+@dataclass(frozen=True, eq=False)
+class HessianProducts:
+    """Hessian times m directions: N = m P, or m P + (k + r)^2 where directions leave the row space of W.
+
+    Attributes:
+        frozen: where.
+        columns: (m, P) directions in (L, b, theta).
+        outside: float64 (m, k, d), their part outside the row space, or None. As `Frozen.lower` gives them.
+    """
+
+    frozen: Frozen
+    columns: Tensor
+    outside: Tensor | None
+
+    def batches(self, draw: Draw) -> Tensor:
+        """(B, N): the products, then H if it is needed."""
+        products = self.frozen.route.hvps(draw, self.columns).flatten(1)
+        if self.outside is None:
+            return products
+        return torch.cat([products, self.frozen.route.hessians(draw).flatten(1)], 1)
+
+    def lift(self, row: Tensor) -> Tensor:
+        """(m (k d + k + |theta|),), one direction after the other."""
+        m, P = self.columns.shape
+        lifted = torch.stack([self.frozen.lift_grad(part) for part in row[: m * P].view(m, P)])
+        if self.outside is not None:
+            rows, k = len(self.frozen.law.L), self.frozen.k
+            H = row[m * P :].view(rows, rows)[:k, :k]
+            lifted[:, : k * self.frozen.d] += (H @ self.outside).flatten(1)
+        return lifted.flatten()
+
+    def groups(self) -> list[int]:
+        """W, b, theta of each direction."""
+        return _block_sizes(self.frozen) * len(self.columns)
+
+    def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
+        """Hess g(b) V_L (xi xi^T - I), the constant part of hess g, for the block of L of each direction."""
+        rows, q = self.frozen.law.L.shape
+        V_L = self.columns[:, : rows * q].view(-1, rows, q).to(torch.float64)
+        slopes = _hessian_at_b(self.frozen) @ V_L  # (m, k + r, q)
+        P = self.columns.shape[1]
+        return [
+            (slice(m * P, m * P + rows * q), (slope @ moments).flatten(1)) for m, slope in enumerate(slopes)
+        ]
+
+
+def hessian_products(frozen: Frozen, directions: Blocks) -> HessianProducts:
+    """The products with directions in (W, b, theta), (m, ...) each."""
+    return HessianProducts(frozen, *frozen.lower(directions))
+
+
+@dataclass(frozen=True, eq=False)
+class HessianInZ:
+    """H = E[hess g(z)]: N = (k + r)^2, M = k^2."""
+
+    frozen: Frozen
+
+    def batches(self, draw: Draw) -> Tensor:
+        """(B, (k + r)^2)."""
+        return self.frozen.route.hessians(draw).flatten(1)
+
+    def lift(self, row: Tensor) -> Tensor:
+        """The block of z, symmetric to the bit."""
+        rows, k = len(self.frozen.law.L), self.frozen.k
+        H = row.view(rows, rows)[:k, :k]
+        return (0.5 * (H + H.T)).flatten()
+
+    def groups(self) -> list[int]:
+        """One."""
+        return [self.frozen.k**2]
+
+    def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
+        """None: they would need fourth derivatives at b."""
+        return []
+
+
+def _hessian_at_b(frozen: Frozen) -> Tensor:
+    """Hess g(b) of the head's input: float64 (k + r, k + r)."""
+    return frozen.route.at_b().hessians(exact_draw(frozen.law.L))[0]
+
+
+def _quadratic_controls(frozen: Frozen, moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Controls (B, 1) of the value and (B, (k + r) q) of its derivative in L, from the quadratic model of g at b."""
+    L = frozen.law.L.to(torch.float64)
+    slope = (_hessian_at_b(frozen) @ L) @ moments  # (B, k + r, q)
+    return 0.5 * (slope * L).sum((1, 2))[:, None], slope.flatten(1)
+
+
+def _block_sizes(frozen: Frozen) -> list[int]:
+    theta = sum(shape.numel() for shape in frozen.shapes)
+    return [frozen.k * frozen.d, frozen.k, *([theta] if theta else [])]
