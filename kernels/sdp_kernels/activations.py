@@ -10,10 +10,12 @@
     phi_cdf     Phi(x), the normal distribution function
     phi         phi(x), the normal density
 
-All torch: any device, any floating dtype, differentiable by autograd. float32 values and derivatives are within
-4e-7 of the exact ones, relatively, near 0 and in both tails down to the smallest normal number: nothing is computed as
-1 - tanh^2 or 1 - Phi, and what rests on exp(-x^2 / 2) is computed in float64, since rounding x^2 to float32 alone costs
-x^2 / 2 units in the last place. The Triton twins are device functions in `triton/_math.py`.
+`derivatives` is all torch: any device, any floating dtype, differentiable by autograd. `evaluate` gives the same
+numbers in one pass over memory on a GPU, from the device functions in `triton/_math.py` that kernels of heads share.
+
+float32 values and derivatives are within 4e-7 of the exact ones, relatively, near 0 and in both tails down to the
+smallest normal number: nothing is computed as 1 - tanh^2 or 1 - Phi, and what rests on exp(-x^2 / 2) is computed in
+float64 by torch, since rounding x^2 to float32 alone costs x^2 / 2 units in the last place.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from sdp_kernels._engine import twin
 
 NAMES = ("identity", "tanh", "sigmoid", "softplus", "gelu", "relu3", "erf", "phi_cdf", "phi")
 MAX_ORDER = 2
@@ -49,6 +53,40 @@ def derivatives(name: str, x: Tensor, order: int, iota: float = 1.0) -> tuple[Te
     >>> [d.item() for d in derivatives("relu3", torch.tensor(2.0), order=2)]
     [8.0, 12.0, 12.0]
     """
+    _check(name, x, order, iota)
+    if name == "softplus":
+        return _softplus(x, order, iota)
+    return _FAMILIES[name](x, order)
+
+
+def evaluate(name: str, x: Tensor, order: int, iota: float = 1.0) -> tuple[Tensor, ...]:
+    """As `derivatives`, but not differentiable, and in one pass over memory where `x` is float32 on a GPU.
+
+    Args:
+        name: one of `NAMES`.
+        x: any shape and strides, any floating dtype; the Triton engine makes a contiguous copy of one that is not.
+        order: how many derivatives, 0 to 2.
+        iota: sharpness of softplus, positive; the others ignore it.
+
+    Returns:
+        (f, f', f'')[: order + 1], each of the shape and dtype of `x`, without a gradient.
+
+    Raises:
+        TypeError, ValueError: as `derivatives`.
+
+    Complexity: 18 to 45 instructions an entry on a GPU, 4 (order + 2) bytes read and written.
+
+    >>> [d.item() for d in evaluate("relu3", torch.tensor(2.0), order=2)]
+    [8.0, 12.0, 12.0]
+    """
+    _check(name, x, order, iota)
+    if x.dtype != torch.float32 or name == "identity":
+        return derivatives(name, x.detach(), order, iota)
+    found: tuple[Tensor, ...] = twin("activations", x).evaluate(name, x.detach(), order, iota)
+    return found
+
+
+def _check(name: str, x: Tensor, order: int, iota: float) -> None:
     if name not in NAMES:
         raise ValueError(f"activation must be one of {', '.join(NAMES)}; got {name!r}.")
     if order not in range(MAX_ORDER + 1):
@@ -57,9 +95,6 @@ def derivatives(name: str, x: Tensor, order: int, iota: float = 1.0) -> tuple[Te
         raise TypeError(f"`x` must hold floating-point numbers; got {x.dtype}.")
     if not (iota > 0.0 and math.isfinite(iota)):
         raise ValueError(f"`iota` must be positive and finite; got {iota}.")
-    if name == "softplus":
-        return _softplus(x, order, iota)
-    return _FAMILIES[name](x, order)
 
 
 def _identity(x: Tensor, order: int) -> tuple[Tensor, ...]:

@@ -43,7 +43,8 @@ def _activation_kernel(
 
 
 def evaluate(name: str, x: Tensor, order: int, iota: float) -> tuple[Tensor, ...]:
-    """As the public `evaluate`, of a contiguous float32 tensor."""
+    """As the public `evaluate`, of a float32 tensor."""
+    x = x.contiguous()
     found = tuple(torch.empty_like(x) for _ in range(order + 1))
     n = x.numel()
     block = BLOCK_INTERPRETED if triton.knobs.runtime.interpret else BLOCK
