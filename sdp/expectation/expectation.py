@@ -331,8 +331,8 @@ class Expectation:
             raise ValueError(f"`head` cannot be differentiated twice by autograd: {error}") from error
         if mismatch > MAX_STEIN_MISMATCH:
             raise ValueError(
-                "`head` is not twice differentiable (its gradient jumps, as relu's does: Stein's identity fails by "
-                f"{mismatch:.0f} standard errors); use a smooth activation such as softplus, gelu or tanh."
+                "`head` is not twice differentiable, or autograd does not see its second derivative: Stein's identity "
+                f"fails by {mismatch:.0f} standard errors, as relu's does; use smooth ones such as softplus or tanh."
             )
         self._has_no_kinks = True
 

@@ -5,7 +5,8 @@
 
 The same draws, batches and columns as `sdp_kernels.expectation` has for an MLP: columns are L row by row, b, and every
 tensor of theta row by row. Memory does not grow with the number of draws. Reductions over draws are float64 sums of
-fixed blocks in order, so that bits do not depend on the number of threads as far as the head's own do not.
+fixed blocks in order. One seed gives the same bits at one number of threads; at another, torch's matrix products (here
+and in the head) may differ in their last bit: MKL's float32 ones did for 46 of 250 random shapes.
 """
 
 from __future__ import annotations
