@@ -23,7 +23,13 @@ from sdp.expectation.checks import (
 )
 from sdp.expectation.estimate import Blocks, Estimate, T
 from sdp.expectation.estimation import Options, Outcome, integrate
-from sdp.expectation.heads import MLP, CallableHead, check_differentiable, check_scalar_per_sample
+from sdp.expectation.heads import (
+    MLP,
+    CallableHead,
+    check_differentiable,
+    check_scalar_per_sample,
+    has_hessian,
+)
 from sdp.expectation.integrals import (
     Frozen,
     HessianInZ,
@@ -117,6 +123,7 @@ class Expectation:
         self.precision = precision
         self._names = [name for name, part in self.head.named_parameters() if part.requires_grad]
         self._has_no_kinks = isinstance(self.head, MLP)
+        self._has_hessian = True
         check_point(W, b, self._rows(), self._named_theta(), _width(self.head))
         self._try_head()
 
@@ -249,7 +256,13 @@ class Expectation:
     # What follows is for `autograd.py` too, which belongs to this class.
 
     def _integrate(self, integrand: Any, *, plain: bool = False) -> Outcome:
-        return integrate(integrand, _without_control(self._options) if plain else self._options)
+        if plain or not self._options.control_variate:
+            return integrate(integrand, replace(self._options, control_variate=False))
+        if self._has_hessian:
+            return integrate(integrand, self._options)
+        outcome = integrate(integrand, replace(self._options, control_variate=False))
+        note = "control variate left out: autograd cannot differentiate the head twice"
+        return replace(outcome, notes=(*outcome.notes, note)) if outcome.method == "sampling" else outcome
 
     def _frozen(
         self,
@@ -317,6 +330,7 @@ class Expectation:
             b = torch.cat([b, b.new_zeros(len(rows))])
         check_scalar_per_sample(lambda z: function(theta, z), b)
         check_differentiable(lambda z: function(theta, z), b)
+        self._has_hessian = has_hessian(lambda z: function(theta, z), b)
 
     def _check_twice_differentiable(self) -> None:
         """Refuse a head that autograd cannot differentiate twice, or whose gradient jumps; looked at once."""
@@ -360,10 +374,6 @@ def _options(
         )
         n_samples += 1
     return Options(n_samples, seed, method, antithetic, rel_error, max_samples, control_variate)
-
-
-def _without_control(options: Options) -> Options:
-    return replace(options, control_variate=False)
 
 
 def _width(head: nn.Module) -> int | None:

@@ -230,6 +230,18 @@ def check_differentiable(head: Callable[[Tensor], Tensor], b: Tensor) -> None:
         )
 
 
+def has_hessian(head: Callable[[Tensor], Tensor], b: Tensor) -> bool:
+    """Whether autograd can differentiate the head twice at b; kinks do not matter here."""
+    point = b.detach().clone()[None].requires_grad_(True)
+    (gradient,) = torch.autograd.grad(head(point).sum(), point, create_graph=True)
+    try:
+        if gradient.requires_grad:
+            torch.autograd.grad(gradient.sum(), point, allow_unused=True)
+    except RuntimeError:  # torch's word for an operation without a second derivative
+        return False
+    return True
+
+
 def _lossy(loss: str, score: Tensor, target: Tensor | float) -> Tensor:
     if loss == "mse":
         return 0.5 * (score - target) ** 2
