@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 REQUIRED = ("numpy", "scipy", "numba", "torch", "matplotlib", "rich", "typer")
 OPTIONAL = {  # package -> what is not to be had without it, and how to get it
-    "triton": ("no GPU engine", "nothing to do on a machine without a GPU; otherwise pip install triton"),
     "networkx": ("no graphs from networkx", "pip install 'sdp-kernels[graphs]'"),
     "igraph": ("no graphs from igraph", "pip install 'sdp-kernels[graphs]'"),
 }
@@ -100,6 +99,7 @@ def _examine() -> Iterator[Finding]:
     yield Finding("processors", f"{_n_processors()} for this process, {os.cpu_count()} in the machine")
     for device in DEVICES:
         yield _engine(device)
+    yield _triton()
     for name in OPTIONAL:
         yield _optional(name)
     yield from _solves()
@@ -123,6 +123,19 @@ def _optional(name: str) -> Finding:
     except metadata.PackageNotFoundError:
         lost, advice = OPTIONAL[name]
         return Finding(name, f"not installed: {lost}", "missing", advice)
+
+
+def _triton() -> Finding:
+    """What the GPU engine is made with; its packages exist for Linux alone."""
+    try:
+        version = metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        if platform.system() != "Linux":
+            return Finding("triton", f"not made for {platform.system()}: the CPU engine does everything")
+        lost = "not installed: no GPU engine, nor its interpreter"
+        return Finding("triton", lost, "missing", "pip install triton; without a GPU, nothing to do")
+    interprets = os.environ.get("TRITON_INTERPRET") == "1" or os.environ.get("SDP_ENGINE") == "interpret"
+    return Finding("triton", f"{version}, {'interprets' if interprets else 'compiles'} kernels")
 
 
 def _engine(device: str) -> Finding:

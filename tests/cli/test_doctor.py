@@ -6,6 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
+
+import pytest
+
+from sdp.cli import doctor
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -24,6 +29,42 @@ def test_all_is_well(run_sdp: Run) -> None:
         assert findings[name]["state"] == "right"
     for finding in findings.values():
         assert bool(finding["advice"]) == (finding["state"] != "right")
+
+
+@pytest.mark.parametrize(
+    ("system", "state", "found"),
+    [
+        ("Linux", "missing", "not installed: no GPU engine, nor its interpreter"),
+        ("Darwin", "right", "not made for Darwin: the CPU engine does everything"),
+    ],
+)
+def test_without_triton(system: str, state: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", nothing)
+    monkeypatch.setattr(doctor.platform, "system", lambda: system)
+    finding = doctor._triton()
+    assert (finding.state, finding.found) == (state, found)
+    assert bool(finding.advice) == (state != "right")
+
+
+@pytest.mark.parametrize(
+    ("variables", "verb"),
+    [
+        ({}, "compiles"),
+        ({"TRITON_INTERPRET": "1"}, "interprets"),
+        ({"SDP_ENGINE": "interpret"}, "interprets"),
+    ],
+    ids=str,
+)
+def test_what_triton_does(variables: dict[str, str], verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRITON_INTERPRET", "SDP_ENGINE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "3.9.0")
+    assert doctor._triton().found == f"3.9.0, {verb} kernels"
 
 
 def test_a_missing_package_is_named() -> None:
