@@ -28,8 +28,10 @@ _LOG2_E, _LOG2_E_REST = (
     tl.constexpr(1.4426950216293335),
     tl.constexpr(1.925963033500e-8),
 )  # float32, and what it lacks
+_MINUS_2_LOG2_E = tl.constexpr(-2.8853900817779268)
 _LN_2 = tl.constexpr(0.6931471805599453)
 _INV_SQRT_2PI = tl.constexpr(0.3989422804014327)
+_SQRT_2_OVER_PI = tl.constexpr(0.7978845608028654)
 _TWO_OVER_SQRT_PI = tl.constexpr(1.1283791670955126)
 _SQRT_2 = tl.constexpr(1.4142135623730951)
 _MILLS_SCALE = tl.constexpr(0.35)
@@ -95,7 +97,7 @@ def _tanh_from(x, r):
 @triton.jit
 def tanh(x):
     """Value of tanh x; alone, it needs no exact exponential, since it is 1 where that would count."""
-    r = reciprocal(1.0 + tl.exp2(tl.abs(x) * (-2.0 * _LOG2_E)))
+    r = reciprocal(1.0 + tl.exp2(tl.abs(x) * _MINUS_2_LOG2_E))
     return _tanh_from(x, r)
 
 
@@ -152,7 +154,7 @@ def normal_density(x):
     """phi(x) = exp(-x^2 / 2) / sqrt(2 pi)."""
     a = at_most(tl.abs(x), _PHI_UNDERFLOWS)
     square = a * a
-    return _INV_SQRT_2PI * exp_minus(0.5 * square, 0.5 * tl.fma(a, a, -square))
+    return exp_minus(0.5 * square, 0.5 * tl.fma(a, a, -square)) * _INV_SQRT_2PI
 
 
 @triton.jit
@@ -203,14 +205,14 @@ def erf2(x):
     a = at_most(tl.abs(x), _PHI_UNDERFLOWS)
     square = a * a
     e = exp_minus(square, tl.fma(a, a, -square))
-    far = 1.0 - (2.0 * _INV_SQRT_2PI) * e * _mills(_SQRT_2 * a)
+    far = 1.0 - e * _SQRT_2_OVER_PI * _mills(a * _SQRT_2)
     z = x * x
     p = tl.fma(z, -0.0006535236636, 0.005085130536)
     p = tl.fma(z, p, -0.02682080678)
     p = tl.fma(z, p, 0.1128311281)
     p = tl.fma(z, p, -0.3761260139)
     p = tl.fma(z, p, 1.128379164)
-    d = _TWO_OVER_SQRT_PI * e
+    d = e * _TWO_OVER_SQRT_PI
     return tl.where(a < _ERF_SERIES, x * p, copy_sign(far, x)), d, -2.0 * copy_sign(a, x) * d
 
 
