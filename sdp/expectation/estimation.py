@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -123,13 +124,14 @@ def _quadrature(integrand: Integrand, options: Options) -> Outcome | None:
     wanted = AGREEMENT[L.dtype] if options.rel_error is None else options.rel_error
     whole, lean = rungs(q, options.n_samples, forced=options.method == "quadrature")
     rounding = ROUNDING * torch.finfo(L.dtype).eps
+    blocks = list(itertools.chain.from_iterable(integrand.groups()))
 
     def climb(before: Tensor | None, ladder: list[Rung]) -> Iterator[Outcome]:
         for rung in ladder:
             draw = quadrature_draw(q, rung, L)
             value = integrand.lift(integrand.batches(draw)[0])
             if before is not None:
-                error = _difference(value, before, integrand.groups(), rounding)
+                error = _difference(value, before, blocks, rounding)
                 yield Outcome(value, error, draw.n, "quadrature", draws=[(draw, 1.0)])
             before = value
 
@@ -154,13 +156,13 @@ def _quadrature(integrand: Integrand, options: Options) -> Outcome | None:
     return outcome if options.rel_error is None else replace(outcome, converged=False)
 
 
-def _difference(value: Tensor, before: Tensor, groups: list[int], rounding: float) -> Tensor:
-    """|value - before|, but no less than its root mean square over a group, nor than rounding.
+def _difference(value: Tensor, before: Tensor, blocks: list[int], rounding: float) -> Tensor:
+    """|value - before|, but no less than its root mean square over a block, nor than rounding.
 
-    The differences of single entries change sign and so vanish here and there; their group tells their size.
+    The differences of single entries change sign and so vanish here and there; their block tells their size.
     """
     made = []
-    for new, old in zip(pieces(value, groups), pieces(before, groups), strict=True):
+    for new, old in zip(pieces(value, blocks), pieces(before, blocks), strict=True):
         difference = (new - old).abs()
         floor = max(_rms(difference), rounding * _rms(new))
         made.append(difference.clamp_min(floor))
@@ -172,10 +174,10 @@ def _rms(part: Tensor) -> float:
 
 
 def _is_within(integrand: Integrand, outcome: Outcome, tolerance: float) -> bool:
-    """Whether each group's half-width is below `tolerance` times the group's norm, or is nothing but rounding."""
+    """Whether each part's half-width is below `tolerance` times the part's norm, or is nothing but rounding."""
     factor = half_width_factor(outcome.method, outcome.degrees_of_freedom, CONFIDENCE)
     rounding = 4.0 * ROUNDING * torch.finfo(integrand.frozen.law.L.dtype).eps
-    groups = integrand.groups()
+    groups = [sum(blocks) for blocks in integrand.groups()]
     for value, error in zip(pieces(outcome.value, groups), pieces(outcome.error, groups), strict=True):
         size = max(tolerance * float(torch.linalg.vector_norm(value)), rounding * value.numel() ** 0.5)
         if not factor * float(torch.linalg.vector_norm(error)) <= size:
@@ -198,7 +200,7 @@ def _sampling(integrand: Integrand, options: Options) -> Outcome:
         batches.append(integrand.batches(draw))
         sizes += [float(size) for size in batch_sizes(n)]
         first += n
-        if options.control_variate and options.antithetic and _has_controls(integrand):
+        if options.control_variate and options.antithetic and integrand.is_controlled:
             moments.append(second_moments(draw, frozen.rank, dtype, device))
         outcome = _summarise(integrand, torch.cat(batches), sizes, moments)
         weighted = [(draw, draw.n / first) for draw in draws]
@@ -206,12 +208,6 @@ def _sampling(integrand: Integrand, options: Options) -> Outcome:
         if enough or 2 * first * per_draw > options.max_samples:
             return replace(outcome, n_samples=first * per_draw, converged=enough, draws=weighted)
         n = first
-
-
-def _has_controls(integrand: Integrand) -> bool:
-    q = integrand.frozen.rank
-    none = torch.zeros((0, q, q), dtype=torch.float64, device=integrand.frozen.law.L.device)
-    return bool(integrand.controls(none))
 
 
 def _summarise(integrand: Integrand, batches: Tensor, sizes: list[float], moments: list[Tensor]) -> Outcome:

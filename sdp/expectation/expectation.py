@@ -73,9 +73,10 @@ class Expectation:
         method: "auto", which is exact at W = 0, quadrature up to rank 4 unless it states a larger error than sampling,
             and sampling beyond; or "quadrature", "sampling", "sobol" (scrambled, 16 independent scrambles).
         antithetic: whether samples come as pairs b +- L xi.
-        rel_error: wanted half-width of the 95% interval, as a share of the value (for blocks and matrices: of norms,
-            block by block); samples are doubled until it is met or `max_samples` reached, and the estimate's
-            `converged` says which. Stopping when the interval looks narrow makes it cover slightly less than it says.
+        rel_error: wanted half-width of the 95% interval, as a share of the value (of norms, for a gradient, a
+            matrix, each direction's product). Samples are doubled until it is met or `max_samples` reached, and the
+            estimate's `converged` says which. Stopping when the interval looks narrow makes it cover slightly less
+            than it says; near a stationary point no gradient meets it.
         max_samples: the most samples that doubling may reach.
         control_variate: subtract the noise of a quadratic model of g at b where that explains at least half of the
             variance (values and gradients in W, antithetic sampling only); notes say whether it did.

@@ -9,14 +9,16 @@ and the linear maps that lift them to W.
 The last term of HVP_W is the direction's part outside the row space of W. There x is independent of z, so that its
 expectation is taken exactly: V_W x x^T has mean V_W (I - Q Q^T). The textbook way is to sample x along the joint row
 space of W and V_W, q + k m numbers a draw for m directions; here q stays, all directions share the k x k matrix H,
-quadrature stays possible, the answer at W = 0 is exact, and for fixed draws the Hessian is a symmetric operator.
+quadrature stays possible, the answer at W = 0 is exact, and for fixed draws the Hessian is a symmetric operator. For
+one direction at d = 512 on a CPU (two-layer tanh head, widths k) the time to equal error falls 26 times at k = 16 and
+6.6 times at k = 64, though H alone takes k passes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -193,6 +195,8 @@ class Frozen:
 class Integrand(Protocol):
     """Something to average over draws."""
 
+    is_controlled: ClassVar[bool]  # whether `controls` gives any
+
     @property
     def frozen(self) -> Frozen:
         """Where."""
@@ -206,12 +210,12 @@ class Integrand(Protocol):
         """Linear map from a batch mean (N,) to what the user asked for, (M,)."""
         ...
 
-    def groups(self) -> list[int]:
-        """Lengths of the parts of (M,) that have a scale of their own; their sum is M."""
+    def groups(self) -> list[list[int]]:
+        """(M,) in parts whose relative error is asked for, each as lengths of blocks that have a scale of their own."""
         ...
 
     def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
-        """Columns of (B, N), and batch means of mean zero that resemble their noise; none if nothing is known.
+        """Columns of (B, N), and batch means of mean zero that resemble their noise.
 
         Args:
             moments: (B, q, q) float64, mean of xi xi^T over each batch of antithetic draws, less I.
@@ -223,6 +227,8 @@ class Integrand(Protocol):
 class Value:
     """g, and nothing else: N = M = 1."""
 
+    is_controlled: ClassVar[bool] = True
+
     frozen: Frozen
 
     def batches(self, draw: Draw) -> Tensor:
@@ -233,9 +239,9 @@ class Value:
         """The value as it is."""
         return row
 
-    def groups(self) -> list[int]:
+    def groups(self) -> list[list[int]]:
         """One."""
-        return [1]
+        return [[1]]
 
     def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
         """The quadratic part of g at b, 1/2 <L^T hess g(b) L, xi xi^T - I>."""
@@ -245,6 +251,8 @@ class Value:
 @dataclass(frozen=True, eq=False)
 class ValueAndGradient:
     """g and its gradient: N = 1 + P; M = 1 + k d + k + |theta|."""
+
+    is_controlled: ClassVar[bool] = True
 
     frozen: Frozen
 
@@ -257,9 +265,9 @@ class ValueAndGradient:
         """The value, and the gradient in (W, b, theta)."""
         return torch.cat([row[:1], self.frozen.lift_grad(row[1:])])
 
-    def groups(self) -> list[int]:
-        """The value, W, b, theta."""
-        return [1, *_block_sizes(self.frozen)]
+    def groups(self) -> list[list[int]]:
+        """The value; and W, b, theta."""
+        return [[1], _block_sizes(self.frozen)]
 
     def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
         """As `Value` has, and the linear part of grad g at b, hess g(b) L (xi xi^T - I), for the block of W."""
@@ -276,6 +284,8 @@ class HessianProducts:
         columns: (m, P) directions in (L, b, theta).
         outside: float64 (m, k, d), their part outside the row space, or None. As `Frozen.lower` gives them.
     """
+
+    is_controlled: ClassVar[bool] = True
 
     frozen: Frozen
     columns: Tensor
@@ -298,9 +308,9 @@ class HessianProducts:
             lifted[:, : k * self.frozen.d] += (H @ self.outside).flatten(1)
         return lifted.flatten()
 
-    def groups(self) -> list[int]:
-        """W, b, theta of each direction."""
-        return _block_sizes(self.frozen) * len(self.columns)
+    def groups(self) -> list[list[int]]:
+        """For each direction W, b, theta."""
+        return [_block_sizes(self.frozen)] * len(self.columns)
 
     def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
         """Hess g(b) V_L (xi xi^T - I), the constant part of hess g, for the block of L of each direction."""
@@ -322,6 +332,8 @@ def hessian_products(frozen: Frozen, directions: Blocks) -> HessianProducts:
 class HessianInZ:
     """H = E[hess g(z)]: N = (k + r)^2, M = k^2."""
 
+    is_controlled: ClassVar[bool] = False
+
     frozen: Frozen
 
     def batches(self, draw: Draw) -> Tensor:
@@ -334,9 +346,9 @@ class HessianInZ:
         H = row.view(rows, rows)[:k, :k]
         return (0.5 * (H + H.T)).flatten()
 
-    def groups(self) -> list[int]:
+    def groups(self) -> list[list[int]]:
         """One."""
-        return [self.frozen.k**2]
+        return [[self.frozen.k**2]]
 
     def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
         """None: they would need fourth derivatives at b."""
