@@ -175,42 +175,55 @@ def judge(entry: Entry, variant: Variant, target: str, answer: Result) -> Record
 
 
 def _counts(target: str, variant: Variant, answer: Result) -> Record:
-    chip, work = CHIPS[target], variant.work_on(target)
+    """Resources, and what stands in the machine code."""
+    chip = CHIPS[target]
     footprint = Footprint(
         answer["warps"], answer["registers"], answer["shared_bytes"], answer["tensor_columns"]
     )
     resident = resident_programs(chip, footprint)
-    threads = answer["warps"] * chip.lanes
-    static, each = answer["static"], answer["each"]
-    prediction = predict(chip, work, answer, max(1, resident))
-    formula = work.tensor_flops * work.tensor_passes * work.units_per_pass
-    return {
+    static = answer["static"]
+    counts = {
         "registers": answer["registers"],
         "spilled_bytes": answer["spilled_bytes"],
         "shared_bytes": answer["shared_bytes"],
         "shared_limit": chip.program_shared_bytes,
         "resident_programs": resident,
         "occupancy": resident * answer["warps"] / chip.max_warps,
-        "instructions_per_unit": each["instructions"] * threads / work.units_per_pass,
-        "instructions_once": answer["once"].get("instructions", 0.0),
         "tensor": static.get("tensor", 0.0),
         "mufu": static.get("mufu", 0.0),
         "special": static.get("special", 0.0),
         "fp64": static.get("fp64", 0.0),
         "slow_paths": static.get("slow_path", 0.0),
         "local": static.get("local", 0.0),
-        "looped_local": each.get("local", 0.0) if answer["looped"] else 0.0,
         "loads": {str(bits): static[f"load_{bits}"] for bits in WIDTHS if f"load_{bits}" in static},
         "stores": {str(bits): static[f"store_{bits}"] for bits in WIDTHS if f"store_{bits}" in static},
+        "uncounted": answer.get("uncounted"),
+    }
+    return {**counts, **_passes(target, variant, answer, max(1, resident))}
+
+
+def _passes(target: str, variant: Variant, answer: Result, resident: int) -> Record:
+    """What depends on how often each instruction runs; None where the loops did not fit the catalogue's trips."""
+    if "uncounted" in answer:
+        names = (
+            "instructions_per_unit",
+            "looped_local",
+            "predicted_seconds",
+            "bound",
+            "tensor_flops_over_formula",
+        )
+        return dict.fromkeys(names)
+    chip, work, each = CHIPS[target], variant.work_on(target), answer["each"]
+    prediction = predict(chip, work, answer, resident)
+    formula = work.tensor_flops * work.tensor_passes * work.units_per_pass
+    return {
+        "instructions_per_unit": each["instructions"] * answer["warps"] * chip.lanes / work.units_per_pass,
+        "instructions_once": answer["once"].get("instructions", 0.0),
+        "looped_local": each.get("local", 0.0) if answer["looped"] else 0.0,
         "tensor_flops_over_formula": sum(tensor_flops(chip, work, answer)) / formula if formula else None,
         "predicted_seconds": prediction.seconds,
         "bound": prediction.bound,
         "seconds_by_bound": prediction.seconds_by_bound,
-        **{
-            name: answer[name]
-            for name in ("accumulators", "scalar_spills", "waves_by_registers")
-            if name in answer
-        },
     }
 
 

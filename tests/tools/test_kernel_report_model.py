@@ -108,7 +108,7 @@ def test_no_tensor_instruction_takes_no_tensor_time() -> None:
 RECORD: dict[str, Any] = {
     "error": None, "spilled_bytes": 0, "registers": 100, "shared_bytes": 1000, "shared_limit": 2000, "unit": "sample",
     "instructions_per_unit": 48.0, "fp64": 0.0, "slow_paths": 0.0, "local": 0.0, "looped_local": 0.0,
-    "resident_programs": 2, "tensor": 8.0, "loads": {"128": 4.0},
+    "uncounted": None, "resident_programs": 2, "tensor": 8.0, "loads": {"128": 4.0},
 }  # fmt: skip
 BARS = Bars(
     registers=100, shared_bytes=1000, resident_programs=2, instructions=48, tensor=True, wide_loads=True
@@ -131,6 +131,7 @@ def test_bars_hold_at_the_bar() -> None:
             "takes 1000 bytes of shared memory, more than the chip has; the bar is at most 999.",
         ),
         ({"instructions_per_unit": 48.1}, "takes 48.1 instructions per sample; the bar is at most 48."),
+        ({"instructions_per_unit": None, "uncounted": "2 loops."}, "cannot be counted: 2 loops."),
         ({"fp64": 1}, "has 1 double-precision instructions; the bar is at most 0."),
         ({"slow_paths": 2}, "has 2 slow paths; the bar is at most 0."),
         ({"local": 2}, "has 2 accesses to local memory; the bar is at most 0."),
@@ -159,7 +160,8 @@ def test_bars_of_none_ask_nothing() -> None:
 
 
 def timed(kernel: str, target: str, seconds: float) -> dict[str, Any]:
-    return {"kernel": kernel, "variant": "v", "target": target, "error": None, "predicted_seconds": seconds}
+    record = {"kernel": kernel, "variant": "v", "target": target, "error": None, "uncounted": None}
+    return {**record, "predicted_seconds": seconds}
 
 
 def test_operations_add_their_steps_and_compare() -> None:
@@ -183,3 +185,10 @@ def test_operations_add_their_steps_and_compare() -> None:
     ]
     assert judged["grad", "gfx942"]["ratio"] is None  # no yardstick there
     assert ("value", "gfx942") not in judged
+    lost = [
+        {**r, "predicted_seconds": None, "uncounted": "3 loops."} if r["kernel"] == "pass" else r
+        for r in records
+    ]
+    (grad, *_) = judge_operations(operations, lost)
+    assert grad["predicted_seconds"] is None
+    assert grad["broken"] == ["cannot be predicted: the loops of pass v do not fit its inner_trips."]

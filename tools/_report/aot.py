@@ -213,13 +213,14 @@ def _analyse(raw: Result, target: str, work: Work) -> Result:
         )
         threads.update(scalar_spills=resources.scalar_spills, waves_by_registers=resources.occupancy)
         threads["shared_bytes"] = raw["shared"]
-    try:
-        passes = weights(code, found, work.inner_trips, work.looped)
-    except TripsError as error:
-        return {**threads, "error": str(error)}
     static = _tally(code, kinds, [1.0] * len(code))
     if target not in NVIDIA:
         static["slow_path"] = static.get("slow_path", 0) + amdgcn.slow_paths(code)
+    try:
+        passes = weights(code, found, work.inner_trips, work.looped)
+    except TripsError as error:
+        # Resources and what is in the code stand all the same; only how often it runs is unknown.
+        return {**threads, "static": static, "uncounted": str(error)}
     return {
         **threads,
         "looped": passes.looped,

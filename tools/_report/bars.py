@@ -17,8 +17,8 @@ def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
         return [f"does not compile: {record['error']}"]
     broken = []
 
-    def at_most(words: str, value: float, limit: float | None, unit: str) -> None:
-        if limit is not None and value > limit:
+    def at_most(words: str, value: float | None, limit: float | None, unit: str) -> None:
+        if limit is not None and value is not None and value > limit:
             broken.append(f"{words} {value:.4g} {unit}; the bar is at most {limit:.4g}.")
 
     at_most("spills", record["spilled_bytes"], bars.spilled_bytes, "bytes a thread")
@@ -31,6 +31,8 @@ def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
         "bytes of shared memory, more than the chip has",
     )
     at_most("takes", record["instructions_per_unit"], bars.instructions, f"instructions per {record['unit']}")
+    if bars.instructions is not None and record["uncounted"] is not None:
+        broken.append(f"cannot be counted: {record['uncounted']}")
     at_most("has", record["fp64"], bars.fp64, "double-precision instructions")
     at_most("has", record["slow_paths"], bars.slow_paths, "slow paths")
     at_most("has", record["local"], bars.local, "accesses to local memory")
@@ -52,13 +54,14 @@ def judge_operations(
 
     Args:
         operations: from the catalogue; `against` names one of them.
-        records: records of the kernels; an operation with a step that is missing or did not compile is left out
-            on that target (the kernel's own record says why).
+        records: records of the kernels; an operation with a step that is missing, did not compile or could not
+            be counted has no time on that target (the kernel's own record says why), which breaks its bar if the
+            cause is the counting.
     """
     known = {
         (record["kernel"], record["variant"], record["target"]): record["predicted_seconds"]
         for record in records
-        if record["error"] is None
+        if record["error"] is None and record["predicted_seconds"] is not None
     }
     steps: dict[tuple[str, str], dict[str, float]] = {}
     totals: dict[tuple[str, str], float] = {}
@@ -70,15 +73,21 @@ def judge_operations(
                 names = (f"{kernel} {variant}" for kernel, variant in operation.steps)
                 steps[operation.name, target] = dict(zip(names, found, strict=True))
                 totals[operation.name, target] = sum(found)
+    uncounted = {(r["kernel"], r["variant"], r["target"]) for r in records if r.get("uncounted")}
     judged = []
     for operation in operations:
         for target in TARGETS:
             total = totals.get((operation.name, target))
-            if total is None:
+            unknown = [f"{k} {v}" for k, v in operation.steps if (k, v, target) in uncounted]
+            if total is None and not unknown:
                 continue
             yardstick = totals.get((operation.against, target))
-            ratio = total / yardstick if yardstick else None
+            ratio = total / yardstick if total is not None and yardstick else None
             broken = []
+            if unknown and operation.at_most is not None:
+                broken.append(
+                    f"cannot be predicted: the loops of {', '.join(unknown)} do not fit its inner_trips."
+                )
             if ratio is not None and operation.at_most is not None and ratio > operation.at_most:
                 words = f"predicted to take {ratio:.3g} times as long as {operation.against}"
                 broken.append(f"{words}; the bar is at most {operation.at_most:g}.")
@@ -89,7 +98,7 @@ def judge_operations(
                     "call": operation.call,
                     "shape": dict(operation.shape),
                     "predicted_seconds": total,
-                    "steps": steps[operation.name, target],
+                    "steps": steps.get((operation.name, target)),
                     "against": operation.against or None,
                     "ratio": ratio,
                     "at_most": operation.at_most,

@@ -95,6 +95,11 @@ def _kernel(name: str, records: Sequence[Record]) -> list[str]:
     notes = dict.fromkeys((r["variant"], r["note"]) for r in records if r["note"])
     lines += [f"- {variant}: {note}" for variant, note in notes]
     lines += [f"- {r['variant']} on {r['target']}: {text}" for r in records for text in r["broken"]]
+    lines += [
+        f"- {r['variant']} on {r['target']}, not counted: {r['uncounted']}"
+        for r in records
+        if r.get("uncounted")
+    ]
     return [*lines, ""] if lines[-1] else lines
 
 
@@ -112,7 +117,7 @@ def row(record: Record) -> list[object]:
         record["shared_bytes"],
         record["resident_programs"],
         f"{100 * record['occupancy']:.0f}%",
-        f"{record['instructions_per_unit']:.4g}",
+        None if record["uncounted"] else f"{record['instructions_per_unit']:.4g}",
         *(f"{record[name]:g}" for name in ("tensor", "special", "fp64", "slow_paths", "local")),
         loads,
         seconds(record["predicted_seconds"]),
