@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sdp.expectation.control import second_moments, subtract_controls
+from sdp.expectation.control import MIN_BATCHES, MIN_DRAWS, second_moments, subtract_controls
 from sdp.expectation.estimate import half_width_factor, mean_and_error, pieces
 from sdp.expectation.integrals import Integrand
 from sdp.expectation.sampling import (
@@ -188,6 +188,7 @@ def _is_within(integrand: Integrand, outcome: Outcome, tolerance: float) -> bool
 def _sampling(integrand: Integrand, options: Options) -> Outcome:
     frozen = integrand.frozen
     dtype, device = frozen.law.L.dtype, frozen.law.L.device
+    wants_control = options.control_variate and options.antithetic and integrand.is_controlled
     per_draw = 2 if options.antithetic else 1
     n, first = options.n_samples // per_draw, 0
     batches: list[Tensor] = []
@@ -200,9 +201,12 @@ def _sampling(integrand: Integrand, options: Options) -> Outcome:
         batches.append(integrand.batches(draw))
         sizes += [float(size) for size in batch_sizes(n)]
         first += n
-        if options.control_variate and options.antithetic and integrand.is_controlled:
-            moments.append(second_moments(draw, frozen.rank, dtype, device))
+        if wants_control and len(sizes) >= MIN_BATCHES and first >= MIN_DRAWS * len(sizes):
+            moments += [second_moments(late, frozen.rank, dtype, device) for late in draws[len(moments) :]]
         outcome = _summarise(integrand, torch.cat(batches), sizes, moments)
+        if wants_control and not moments:
+            note = f"control variate left out: it wants {MIN_DRAWS} pairs a batch"
+            outcome = replace(outcome, notes=(note,))
         weighted = [(draw, draw.n / first) for draw in draws]
         enough = options.rel_error is None or _is_within(integrand, outcome, options.rel_error)
         if enough or 2 * first * per_draw > options.max_samples:

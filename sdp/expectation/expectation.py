@@ -79,7 +79,8 @@ class Expectation:
             than it says; near a stationary point no gradient meets it.
         max_samples: the most samples that doubling may reach.
         control_variate: subtract the noise of a quadratic model of g at b where that explains at least half of the
-            variance (values and gradients in W, antithetic sampling only); notes say whether it did.
+            variance (of values, and of gradients and Hessian-vector products in W; antithetic sampling of 8,192
+            samples or more only); notes say whether it did.
         precision: "fast", "high" or "exact" (float64) for an MLP, see `sdp_kernels.expectation`; float64 tensors are
             "exact" always. Other heads compute in the dtype of W, or float64 if "exact".
 

@@ -7,6 +7,7 @@ numbers. A head may carry `rows`, a matrix U (r, d): it then reads (z, Ux) of th
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -152,7 +153,7 @@ class TeacherStudent(nn.Module):
 
     Args:
         student: z (..., k) -> (...), such as an `MLP` without a loss; its parameters are theta.
-        teacher: u (..., r) -> (...), held fixed: its parameters are no part of theta.
+        teacher: u (..., r) -> (...), held fixed: of a Module a copy is kept, whose parameters are no part of theta.
         U: (r, d), dtype and device of W; usually with orthonormal rows.
         loss: "mse", (s - y)^2 / 2, or "logistic", log(1 + exp(-y s)) with labels y of +-1, or any smooth function
             (s, y) -> (...).
@@ -176,14 +177,16 @@ class TeacherStudent(nn.Module):
         if isinstance(loss, str) and loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {', '.join(LOSSES)} or a function; got {loss!r}.")
         self.student = student
-        self._teacher = (teacher,)  # a tuple hides a Module from `parameters()`
+        if isinstance(teacher, nn.Module):
+            teacher = copy.deepcopy(teacher).requires_grad_(False)
+        self.teacher = teacher
         self._loss = loss
         self.register_buffer("rows", U.detach().clone())
 
     def forward(self, z_and_u: Tensor) -> Tensor:
         """g(z, u): (..., k + r) -> (...)."""
         r = self.rows.shape[0]
-        score, label = self.student(z_and_u[..., :-r]), self._teacher[0](z_and_u[..., -r:])
+        score, label = self.student(z_and_u[..., :-r]), self.teacher(z_and_u[..., -r:])
         return _lossy(self._loss, score, label) if isinstance(self._loss, str) else self._loss(score, label)
 
 

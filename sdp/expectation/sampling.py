@@ -135,6 +135,9 @@ def sobol_size(n_samples: int) -> int:
 def sobol_draws(rank: int, n: int, seed: int, *, first: int = 0, like: Tensor) -> Iterator[Draw]:
     """Independent scrambles of the Sobol sequence, as normals; each is one batch, and each mean is unbiased.
 
+    The spread of 16 scrambles is the stated error. It is rough where the head grows fast: there the outermost point of
+    a scramble makes most of the error, and its law is skew.
+
     Args:
         rank: q, at least 1.
         n: points of each scramble.

@@ -145,7 +145,7 @@ def test_a_control_variate_helps_directions_inside_the_row_space() -> None:
     W, b = random_point(6, 40, 6, seed=8, scale=0.1)
     plain, helped = (
         Expectation(
-            lambda z: torch.cosh(z).sum(-1), W, b, 2**10, method="sampling", control_variate=wanted
+            lambda z: torch.cosh(z).sum(-1), W, b, 2**13, method="sampling", control_variate=wanted
         ).hvp({"W": W})
         for wanted in (False, True)
     )

@@ -63,9 +63,12 @@ def test_frozen_parameters_are_no_part_of_theta() -> None:
 def test_the_teacher_is_no_part_of_theta() -> None:
     teacher = MLP((2, 3))
     head = TeacherStudent(MLP((4, 3)), teacher, torch.eye(2, 6), loss="logistic")
-    assert len(list(head.parameters())) == 4
     W, b = (part.float() for part in random_point(4, 6, 4, seed=0))
     F = Expectation(head, W, b, 2**10)
+    assert len(F.theta) == 4
+    assert all(part.requires_grad for part in teacher.parameters())
+    exact = Expectation(head, W, b, 2**10, precision="exact").value()
+    assert float(exact) == pytest.approx(float(F.value()), abs=1e-5)
     assert F.law.rank == 6
     assert F.hessian_z().value.shape == (4, 4)
     assert F.to_scipy().shape == (4 * 6 + 4 + 19, 4 * 6 + 4 + 19)

@@ -122,8 +122,21 @@ def test_a_control_variate_that_does_not_help_is_left_out_and_said_so() -> None:
 
 def test_a_quadratic_head_has_no_noise_left() -> None:
     form = quadratic()
-    estimate = sampled(form).value()
+    estimate = sampled(form, n_samples=2**13).value()
     assert abs(float(estimate) - float(form.value(form.W, form.b))) < 1e-12
+
+
+def test_short_batches_get_no_control_variate() -> None:
+    """Of 32 batches of 127 pairs and fewer; 128 pairs each is where it begins."""
+    form = probit(steepness=0.3)
+    (note,) = sampled(form, n_samples=2 * 32 * 127).value().notes
+    assert note == "control variate left out: it wants 128 pairs a batch"
+    (note,) = sampled(form, n_samples=2 * 32 * 128).value().notes
+    assert "took" in note
+    # Doubled up to that length, all draws get their controls.
+    estimate = sampled(form, n_samples=1024, rel_error=3e-5).value()
+    assert "took" in estimate.notes[0]
+    assert estimate.converged
 
 
 def test_antithetic_pairs_and_the_reduced_law_shrink_the_gradient_noise() -> None:
