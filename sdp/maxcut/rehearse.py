@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
+from sdp.maxcut.cycles import find_cycles, packing_bound
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
@@ -38,6 +39,7 @@ def _stages() -> tuple[Problem, Tensor]:
     """The problem of four vertices and the rows of its relaxation."""
     graph = Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3])
     reduce(graph).lift([])
+    packing_bound(graph, find_cycles(graph))
     problem = prepare(graph)
     balanced_signs(problem)
     V = relax(problem, target_gap=0.0, time_limit=0.0).V

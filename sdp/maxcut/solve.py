@@ -23,9 +23,11 @@ from sdp.maxcut import checkpoint as checkpoints
 from sdp.maxcut._arguments import METHODS, check_arguments, check_threads, check_types, check_warm_start
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import Bound, positive_weight_bound
+from sdp.maxcut.cycles import find_cycles, packing_bound
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph, as_graph
+from sdp.maxcut.matching import match
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.reduce import Reduction
@@ -39,6 +41,12 @@ RELAXATION_GAP = 1e-4  # certified, at which `auto` turns from the bound to the 
 RELAXATION_SHARE = 0.25  # of the time limit that `auto` gives the relaxation at most ...
 RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 PLANES = 1000
+MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for
+WHOLE_LONGEST = 4  # edges of a cycle of the graph before it was reduced: meshes show their faces there
+NEARLY_PLANAR = 0.9  # of the cycles that a planar drawing has: from there on they are worth matching
+MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
+CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
+CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 CHECKPOINT_SECONDS = 1.0
 TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
 
@@ -285,6 +293,9 @@ class _Solve:
         return "time limit" if self.elapsed() >= self.time_limit else "rounds done"
 
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
+        if method == "auto" and 2 * self._left().n_edges <= MESH_DEGREE * self._left().n_vertices:
+            self._timed("cycles", self._cycles)
+            self._check()
         starts = [self._start(problem)] if self.cut_value > 0 else []
         if method != "anneal" and not (method == "auto" and self._relaxed_earlier()):
             relaxed = self._timed("relax", lambda: self._relax(problem, method))
@@ -324,6 +335,28 @@ class _Solve:
             self.runs > 0 and self.bound.kind in ("chebyshev", "dense") and self.relaxation_value > -math.inf
         )
 
+    def _cycles(self) -> None:
+        """Bounds from short cycles, and a cut that goes with them where the graph is nearly planar."""
+        graph = self._left()
+        until = min(self.time_limit / 2, max(CYCLE_SHARE * self.time_limit, CYCLE_SECONDS))
+
+        def should_stop() -> bool:
+            return self.should_stop() or self.elapsed() > until
+
+        family = find_cycles(graph, should_stop=should_stop)
+        self.offer_problem_bound(packing_bound(graph, family))
+        odd = int(family.frustrated(graph.edges()[2]).sum())
+        if family.n_cycles >= NEARLY_PLANAR * (graph.n_edges - graph.n_vertices) and (
+            odd <= MOST_FRUSTRATED * family.n_cycles
+        ):
+            matching = match(graph, family, seed=self.seed, should_stop=should_stop)
+            if matching is not None:
+                self.offer_problem_bound(matching.bound)
+                part = matching.partition
+                self.offer_partition(part if self.reduction is None else self.reduction.lift(part))
+        elif self.reduction is not None and not should_stop():
+            self.offer_bound(packing_bound(self.graph, find_cycles(self.graph, WHOLE_LONGEST, should_stop)))
+
     def _relax(self, problem: Problem, method: str) -> Relaxation:
         limit = self.time_limit * (self.bound_share or 1 / 2)
         if method == "auto" and self.bound_share is None:
@@ -331,7 +364,7 @@ class _Solve:
         relaxed = relax(
             problem,
             target_gap=RELAXATION_GAP * self._shrinkage(),
-            time_limit=limit - self.elapsed(),
+            time_limit=limit - self.elapsed() + self.timings.get("cycles", 0.0),
             seed=self.seed,
             delta=self.delta,
             report=lambda value, bound: self.offer_problem_bound(bound),

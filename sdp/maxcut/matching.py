@@ -1,0 +1,157 @@
+"""The matching bound of nearly planar graphs, and the cut that comes with it.
+
+Take any family of cycles in which no edge occurs more than twice. For a cut let J be its uncut positive and its cut
+negative edges: |J ∩ C| is odd exactly for the cycles C with an odd number of positive edges. In the graph that has a
+node for each cycle and an edge for each edge of the family, between its two cycles or from its only one to a boundary,
+J is a T-join with T the frustrated cycles, and so
+
+    maxcut <= sum_{w > 0} w - (least |w|-weight of a T-join).
+
+Equality holds on planar graphs whose faces are the family (Barahona 1982). The least T-join also says which edges to
+cut; where no cut does all it asks, as across the seam of a torus, a spanning forest has the last word.
+
+The T-join is found by `pymatching` (Higgott and Gidney 2025), in a process of its own, which can be stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from sdp.maxcut import _cycle_family
+from sdp.maxcut._match import wanted
+from sdp.maxcut.bound import Bound
+from sdp.maxcut.cycles import CycleFamily
+from sdp.maxcut.graph import Graph
+
+TRIED = 100  # least T-joins at most on a torus, where one in ten or so closes both ways round
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What the least T-join says.
+
+    Attributes:
+        bound: deterministic, in units of the graph's weights.
+        partition: uint8 (n,) of 0 and 1, the cut read off the T-join.
+    """
+
+    bound: Bound
+    partition: NDArray[np.uint8]
+
+
+def match(
+    graph: Graph, family: CycleFamily, *, seed: int = 0, should_stop: Callable[[], bool] = lambda: False
+) -> Matching | None:
+    """The matching bound of a family of cycles and a cut.
+
+    Weights are rounded down to a grid on which the largest is 2^23, which can only lower the T-join's weight and raise
+    the bound; integers up to there are exact.
+
+    Args:
+        graph: with weights of either sign.
+        family: of that graph, no edge in more than two cycles.
+        seed: of the choice among least T-joins, of which there are many where weights are equal.
+        should_stop: asked every few milliseconds; True ends the search.
+
+    Returns:
+        The bound and the cut, or None if it was given up before any T-join was found.
+
+    Raises:
+        RuntimeError: the process that matches failed; the message holds what it said.
+
+    Complexity: near O(cycles) on random instances; exponential in nothing, but slow where nearly every cycle is
+    frustrated.
+    """
+    u, v, weights = graph.edges()
+    places = np.bincount(family.members, minlength=family.n_edges)
+    listed = np.flatnonzero(places)
+    grid = _grid(weights[listed])
+    costs = np.floor(np.abs(weights[listed]) / grid)
+    column = np.cumsum(places > 0) - 1
+    # Columns are edges: a 1 for each cycle an edge lies on.
+    incidence = scipy.sparse.csc_matrix(
+        (np.ones(family.members.size, np.uint8), (family.cycle_of, column[family.members])),
+        shape=(family.n_cycles, listed.size),
+    )
+    # On the family's edges the T-join's word comes first, then that of heavy edges.
+    order = np.lexsort((-np.abs(weights), places == 0))
+    odd = family.frustrated(weights)
+    join: NDArray[np.bool_] | None = np.zeros(listed.size, np.bool_)
+    if odd.any():
+        join = _least_join(
+            {
+                "indices": incidence.indices,
+                "indptr": incidence.indptr,
+                "costs": costs,
+                "odd": odd,
+                "u": u,
+                "v": v,
+                "weights": weights,
+                "listed": listed,
+                "order": order,
+                "n_vertices": graph.n_vertices,
+                # Faces on a torus are as many as edges less vertices; elsewhere one T-join is as good as another.
+                "count": TRIED if family.n_cycles == graph.n_edges - graph.n_vertices else 1,
+                "seed": seed,
+            },
+            should_stop,
+        )
+    if join is None:
+        return None
+    sides = _cycle_family.agreeing_sides(u, v, order, wanted(weights, listed, join), graph.n_vertices)
+    return Matching(Bound(_value(graph, weights, costs[join], grid), "matching", 0.0), sides)
+
+
+def _value(graph: Graph, weights: NDArray[np.float64], costs: NDArray[np.float64], grid: float) -> float:
+    """Sum of the positive weights less that of a least T-join, rounded to the safe side."""
+    least = math.fsum(costs.tolist()) * grid
+    total = math.fsum(weights[weights > 0].tolist())
+    value = total - least
+    return float(math.floor(value)) if graph.is_integer else value + 4 * 2.0**-53 * (total + least)
+
+
+def _grid(weights: NDArray[np.float64]) -> float:
+    """A power of two, 1 where that will do for integers, that brings the largest |w| below 2^23."""
+    exponent = math.frexp(float(np.abs(weights).max(initial=0.0)))[1] - 23
+    whole = bool(np.array_equal(weights, np.rint(weights)))
+    return 2.0 ** max(exponent, 0) if whole else 2.0**exponent
+
+
+def _least_join(
+    problem: dict[str, NDArray[Any] | int], should_stop: Callable[[], bool]
+) -> NDArray[np.bool_] | None:
+    """The columns of a least-cost set that covers the odd rows an odd number of times; None if none came in time."""
+    with tempfile.TemporaryDirectory(prefix="sdp-matching-") as folder:
+        question, answer = Path(folder, "problem.npz"), Path(folder, "answer.npy")
+        np.savez(question, **problem)  # type: ignore[arg-type]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sdp.maxcut._match", str(question), str(answer)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        try:
+            while process.poll() is None and not should_stop():
+                time.sleep(POLL_SECONDS)
+            if process.returncode:
+                said = process.stderr.read().decode(errors="replace").strip()
+                raise RuntimeError(f"the matching process ended with status {process.returncode}: {said}")
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+        return np.load(answer) if answer.exists() else None
