@@ -266,6 +266,7 @@ class _Launch:
             "seed": _signed(draw.seed),
             "purpose": PURPOSE_SAMPLES,
             "q": packing.q,
+            "n_q": packing.qp // tile.columns,
             "target": float(network.target),
             "iota": float(network.iota),
             "ACTIVATION": "identity" if self.law.has_no_layer else network.activation,

@@ -1,7 +1,29 @@
 """Tiles of the kernels of the Gaussian expectation, for each chip: the only table of them.
 
 A tile changes the order of a sum, so it is a pure function of the kernel, the width, the precision and the chip, and
-is never tuned at run time. `catalog.py` registers exactly these lines.
+is never tuned at run time. `expectation_catalog.py` registers these lines (gradients and products up to width 64).
+
+What lost, at q = k = h = 64 and two layers unless it says otherwise; bytes of stack or scratch a thread, for tf32 /
+tf32x3 (gfx942: xf32 / fp32); times predicted for 2^20 samples on an H100, bounds with no measurement behind them:
+
+    structure, rows x warps                         sm_80        sm_90        sm_100        gfx942
+    gradient, all sums carried in registers
+      width 32, 64 x 4                              168 / 544    104 / 528    refused / 856   0 / 0
+      width 32, 32 x 4                               48 / 224     48 / 216     32 / 200       0 / 0
+    gradient, sums in memory, M xi and the
+      difference of delta in registers, 64 x 8      592 / 1104     0 / 376    refused / 0   864 / 896
+      the same, 32 x 4                               88 / 304      0 / 56       0 / 0         0 / 0
+    gradient as shipped, 64 x 8                       8 / 480      0 / 320      0 / 0       264 / 312
+    gradient as shipped, 32 x 4                       0 / 0        0 / 0        0 / 0         0 / 0
+    products, one kernel, activations evaluated
+      for each direction, whole operands, 32 x 4     -           224 / 464      -             -      12.8 / 24.8 ms
+    products, one kernel, operands in chunks, 32 x 4  - / 560      0 / 0        -             -         - / 24.9 ms
+    products, two kernels, operands in chunks          0 / 0 in the tiles below
+
+"refused": "PassManager::run failed", a drawn operand that meets the tensor core outside a loop. The first gradient
+fails although the law is folded: without folding it takes kilobytes. Directions in b alone, with activations evaluated
+for each of 16, took 8.5 ms in tf32x3; kept from the primal pass they take less than half. Sixteen general products
+are 112 GEMMs of the head's width, where a value is 1.5: by tensor work alone more than 20 values in tf32x3.
 """
 
 from __future__ import annotations
@@ -75,40 +97,40 @@ PROGRAMS = {"sm_80": 216, "sm_90": 264, "sm_100": 296, "gfx942": 608}
 # (rows, columns, chunk, warps) of the widths 16, 32, 64, 128. Only the "hvp" and "shift" kernels have chunks.
 TILES: dict[tuple[str, str], dict[str, tuple[tuple[int, int, int, int], ...]]] = {
     ("value", "fast"): {
-        "sm_80": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 8), (64, 32, 32, 8)),
+        "sm_80": ((128, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 4), (64, 32, 32, 8)),
         "sm_90": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 4), (64, 32, 32, 8)),
-        "sm_100": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 8), (32, 32, 32, 8)),
+        "sm_100": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 4), (32, 32, 32, 8)),
         "gfx942": ((128, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 4), (32, 32, 32, 4)),
     },
     ("value", "high"): {
-        "sm_80": ((128, 16, 16, 4), (128, 32, 32, 8), (32, 32, 32, 4), (16, 16, 16, 8)),
+        "sm_80": ((64, 16, 16, 4), (128, 32, 32, 8), (32, 32, 32, 4), (16, 16, 16, 8)),
         "sm_90": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 4), (16, 16, 16, 8)),
-        "sm_100": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 8), (64, 32, 32, 8)),
+        "sm_100": ((128, 16, 16, 4), (128, 32, 32, 8), (64, 32, 32, 4), (64, 32, 32, 8)),
         "gfx942": ((128, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 4), (32, 32, 32, 4)),
     },
     ("grad", "fast"): {
-        "sm_80": ((64, 16, 16, 4), (64, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 8)),
+        "sm_80": ((128, 16, 16, 4), (64, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 8)),
         "sm_90": ((128, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
         "sm_100": ((128, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
         "gfx942": ((64, 16, 16, 4), (64, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 4)),
     },
     ("grad", "high"): {
         "sm_80": ((64, 16, 16, 4), (64, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 8)),
-        "sm_90": ((64, 16, 16, 4), (32, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 8)),
+        "sm_90": ((64, 16, 16, 4), (64, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 8)),
         "sm_100": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
         "gfx942": ((64, 16, 16, 4), (64, 32, 32, 4), (32, 32, 32, 4), (16, 16, 16, 4)),
     },
     ("hvp", "fast"): {
         "sm_80": ((64, 16, 16, 4), (32, 32, 32, 4), (32, 32, 32, 8), (16, 16, 16, 8)),
-        "sm_90": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (32, 32, 32, 8)),
-        "sm_100": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (32, 32, 32, 8)),
+        "sm_90": ((64, 16, 16, 4), (32, 32, 32, 4), (64, 32, 32, 8), (32, 32, 32, 8)),
+        "sm_100": ((64, 16, 16, 4), (32, 32, 16, 4), (64, 32, 32, 8), (32, 32, 32, 8)),
         "gfx942": ((64, 16, 16, 4), (32, 32, 32, 4), (64, 32, 32, 4), (16, 16, 16, 4)),
     },
     ("hvp", "high"): {
         "sm_80": ((32, 16, 16, 4), (32, 32, 32, 4), (32, 32, 16, 8), (16, 16, 16, 8)),
-        "sm_90": ((64, 16, 16, 4), (32, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
-        "sm_100": ((64, 16, 16, 4), (32, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
-        "gfx942": ((64, 16, 16, 4), (32, 32, 32, 4), (64, 32, 32, 4), (16, 16, 16, 4)),
+        "sm_90": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
+        "sm_100": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 8), (16, 16, 16, 8)),
+        "gfx942": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 32, 4), (16, 16, 16, 4)),
     },
     ("shift", "fast"): {
         "sm_80": ((64, 16, 16, 4), (64, 32, 32, 4), (64, 32, 64, 4), (32, 32, 32, 8)),

@@ -23,6 +23,7 @@ import triton.language as tl
 
 from sdp_kernels.triton._math import activate2
 from sdp_kernels.triton.expectation_kernels import (
+    SIZES,
     add_first_gradient,
     add_to,
     block,
@@ -215,7 +216,7 @@ def tangent(
     return delta_d
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _expectation_primal_kernel(
     head_ptr,  # float32, the packed head
     points_ptr, stride_point, stride_point_column,  # float32 (n, q), if POINTS
@@ -225,7 +226,7 @@ def _expectation_primal_kernel(
     scratch_ptr,  # float32 (programs, BS * ((2 depth + 3) H + tiles (qp + 8 depth H + 4)))
     n, batch_size, first, seed, purpose,  # as in the value's kernel
     tile_start, tiles, splits,
-    q, depth, n_signs, target, iota,
+    q, n_q, depth, n_signs, target, iota,
     BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, NQ: tl.constexpr, CHUNK: tl.constexpr,
     ACTIVATION: tl.constexpr, LOSS: tl.constexpr, POINTS: tl.constexpr, WEIGHTS: tl.constexpr, DOT: tl.constexpr,
     SHIFT_ONLY: tl.constexpr,
@@ -244,8 +245,8 @@ def _expectation_primal_kernel(
         slope_ptr = xi_ptr + BS * qp
         first_product(
             head_ptr, xi_ptr, u_ptr,
-            points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, NQ,
-            BS, H, BQ, POINTS, DOT,
+            points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, n_q,
+            BS, H, BQ, NQ, POINTS, DOT,
         )  # fmt: skip
         weight = row_weights(weights_ptr, stride_weight, row, stop, BS, WEIGHTS)
         for i_sign in range(n_signs):
@@ -263,7 +264,7 @@ def _expectation_primal_kernel(
     tl.store(values_ptr + tl.program_id(0), tl.sum(total, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _expectation_tangent_kernel(
     head_ptr,  # float32, the packed head; unless SHIFT_ONLY the packed directions lie behind it
     directions_ptr, stride_direction,  # float32 (n_directions, H) if SHIFT_ONLY; else the stride of those

@@ -5,7 +5,7 @@
 with xi ~ N(0, I_q) drawn in the kernel by position, or loaded. The launcher has folded L into the first layer, so
 that the first product of a pair is one GEMM and nothing of size k is left (`expectation_law.py`).
 
-Layout. Every width is padded with zeros to H (a power of two), q to qp = n_q * BQ, and a head is one vector of float32,
+Layout. Every width is padded with zeros to H (a power of two), q to qp = NQ * BQ, and a head is one vector of float32,
 
     [M (H, qp) | c_0 ... c_{D-1}, a, (c, 0 ...) (D + 2, H) | A_1 ... A_{D-1} (D - 1, H, H) | their transposes]
 
@@ -29,6 +29,13 @@ import triton.language as tl
 
 from sdp_kernels.triton._math import activate, activate1, softplus2
 from sdp_kernels.triton._philox import normal_tile
+
+# Numbers of loops and sizes: a value of 1 must not become a constant, or a loop vanishes that some compilers need
+# (sm_100 refuses a drawn operand outside a loop), and one compiled kernel serves all.
+SIZES = (
+    "n", "batch_size", "first", "seed", "purpose", "tile_start", "tiles", "splits", "q", "n_q", "depth", "n_signs",
+    "n_directions", "stride_point", "stride_point_column", "stride_weight",
+)  # fmt: skip
 
 
 @triton.jit
@@ -92,7 +99,7 @@ def tile_range(n, batch_size, tile_start, tiles, splits, BS: tl.constexpr):
     return begin, stop, tile, tl.minimum(tile + tiles, tl.cdiv(stop - begin, BS).to(tl.int32))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _expectation_value_kernel(
     head_ptr,  # float32, the packed head
     points_ptr, stride_point, stride_point_column,  # float32 (n, q), if POINTS
@@ -100,7 +107,7 @@ def _expectation_value_kernel(
     values_ptr,  # float32 (programs,), written: the sum over signs and draws of weight * g
     n, batch_size, first, seed, purpose,  # draws in all and a batch; row of the first draw
     tile_start, tiles, splits,  # tiles of a batch that are done, tiles of a program, programs of a batch
-    q, depth, n_signs, target, iota,
+    q, n_q, depth, n_signs, target, iota,
     BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, NQ: tl.constexpr,
     ACTIVATION: tl.constexpr, LOSS: tl.constexpr, POINTS: tl.constexpr, WEIGHTS: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
@@ -113,7 +120,7 @@ def _expectation_value_kernel(
     for t in range(tile, tile_end):
         row = begin + tl.cast(t, tl.int64) * BS
         u = tl.zeros((BS, H), tl.float32)
-        for jq in range(NQ):
+        for jq in range(n_q):
             xi = draw_tile(
                 points_ptr, stride_point, stride_point_column, row, stop, first, q, jq, seed, purpose,
                 BS, BQ, POINTS,
@@ -140,7 +147,7 @@ def _expectation_value_kernel(
 def first_product(
     head_ptr, xi_ptr, u_ptr,
     points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, n_q,
-    BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, POINTS: tl.constexpr, DOT: tl.constexpr,
+    BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, NQ: tl.constexpr, POINTS: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Draw a tile, leave xi (BS, qp) and u = M xi (BS, H) in the scratch area."""
     offs_h, offs_q, offs_s = tl.arange(0, H), tl.arange(0, BQ), tl.arange(0, BS)
@@ -149,8 +156,8 @@ def first_product(
         xi = draw_tile(
             points_ptr, stride_point, stride_point_column, row, stop, first, q, jq, seed, purpose, BS, BQ, POINTS
         )  # fmt: skip
-        tl.store(block(xi_ptr + jq * BQ, n_q * BQ, offs_s, offs_q), xi)
-        m = tl.load(block(head_ptr + jq * BQ, n_q * BQ, offs_h, offs_q))
+        tl.store(block(xi_ptr + jq * BQ, NQ * BQ, offs_s, offs_q), xi)
+        m = tl.load(block(head_ptr + jq * BQ, NQ * BQ, offs_h, offs_q))
         u = tl.dot(xi, tl.trans(m), u, input_precision=DOT)
     tl.store(block(u_ptr, H, offs_s, offs_h), u)
 
@@ -211,7 +218,7 @@ def keep_difference(ptr, delta, sign, BS: tl.constexpr, H: tl.constexpr):
         tl.store(d_ptr, tl.load(d_ptr) - delta)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _expectation_grad_kernel(
     head_ptr,  # float32, the packed head
     points_ptr, stride_point, stride_point_column,  # float32 (n, q), if POINTS
@@ -221,7 +228,7 @@ def _expectation_grad_kernel(
     scratch_ptr,  # float32 (programs, BS * (qp + (depth + 1) * H))
     n, batch_size, first, seed, purpose,  # as in the value's kernel
     tile_start, tiles, splits,
-    q, depth, n_signs, target, iota,
+    q, n_q, depth, n_signs, target, iota,
     BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, NQ: tl.constexpr,
     ACTIVATION: tl.constexpr, LOSS: tl.constexpr, POINTS: tl.constexpr, WEIGHTS: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
@@ -244,8 +251,8 @@ def _expectation_grad_kernel(
         row = begin + tl.cast(t, tl.int64) * BS
         first_product(
             head_ptr, xi_ptr, u_ptr,
-            points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, NQ,
-            BS, H, BQ, POINTS, DOT,
+            points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, n_q,
+            BS, H, BQ, NQ, POINTS, DOT,
         )  # fmt: skip
         weight = row_weights(weights_ptr, stride_weight, row, stop, BS, WEIGHTS)
         for i_sign in range(n_signs):
