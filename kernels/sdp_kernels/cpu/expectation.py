@@ -6,7 +6,8 @@ points are summed in 32 parts, so that threads have something to share; the part
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +31,8 @@ def value_batches(
 ) -> Tensor:
     """As the public `value_batches`."""
     if not is_fused(L, params, precision):
-        return _streamed.value_batches(L, b, params, network, draw, precision)
+        with _one_thread():
+            return _streamed.value_batches(L, b, params, network, draw, precision)
     return _run(L, b, params, network, draw, 0)[0]
 
 
@@ -39,7 +41,8 @@ def grad_batches(
 ) -> tuple[Tensor, Tensor]:
     """As the public `grad_batches`."""
     if not is_fused(L, params, precision):
-        return _streamed.grad_batches(L, b, params, network, draw, precision)
+        with _one_thread():
+            return _streamed.grad_batches(L, b, params, network, draw, precision)
     return _run(L, b, params, network, draw, 1)[:2]
 
 
@@ -54,7 +57,8 @@ def hvp_batches(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As the public `hvp_batches`."""
     if not is_fused(L, params, precision):
-        return _streamed.hvp_batches(L, b, params, network, draw, directions, precision)
+        with _one_thread():
+            return _streamed.hvp_batches(L, b, params, network, draw, directions, precision)
     return _run(L, b, params, network, draw, 2, _floats(directions))
 
 
@@ -63,7 +67,8 @@ def hessian_b_batches(
 ) -> Tensor:
     """As the public `hessian_b_batches`."""
     if not is_fused(L, params, precision):
-        return _streamed.hessian_b_batches(L, b, params, network, draw, precision)
+        with _one_thread():
+            return _streamed.hessian_b_batches(L, b, params, network, draw, precision)
     k = len(b)
     directions = np.zeros((k, sum(tensor.numel() for tensor in (L, b, *params))), np.float32)
     directions[:, L.numel() : L.numel() + k] = np.eye(k, dtype=np.float32)
@@ -77,13 +82,27 @@ def is_fused(L: Tensor, params: Sequence[Tensor], precision: str) -> bool:
     return is_narrow and precision != "exact" and 0 < L.shape[1] <= MOST_COLUMNS
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: where it cuts a tensor for two, tanh and products round some entries differently.
+
+    The same bits for any number of threads come first; on two cores that costs wide heads up to a factor of two.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _floats(tensor: Tensor) -> NDArray[np.float32]:
     found: NDArray[np.float32] = np.ascontiguousarray(tensor.detach().to(torch.float32).numpy())
     return found
 
 
 def _transposed(
-    columns: NDArray[np.float32], widths: Sequence[int], starts: Sequence[int]
+    columns: NDArray[np.float32], widths: Sequence[int], starts: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """The same columns (..., P) with every A_i transposed."""
     out = columns.copy()
@@ -118,6 +137,7 @@ def _run(
     points = np.zeros((0, q), np.float32) if draw.points is None else _floats(draw.points)
     weights = np.zeros(0, np.float32) if draw.weights is None else _floats(draw.weights)
     n_signs = 2 if draw.antithetic else 1
+    scales = 1.0 / (n_signs * np.array(sizes)) if draw.weights is None else np.full(len(sizes), 1.0 / n_signs)
     m, columns = len(directions), k if only_b else len(flat)
     values = np.zeros(len(sizes))
     grads = np.zeros((len(sizes), len(flat) if order else 0))
@@ -127,16 +147,13 @@ def _run(
         _head.run(
             flat, _transposed(flat, widths, starts), np.array(widths), starts, q, KINDS[network.activation],
             network.activate_input, np.float32(network.iota), LOSSES.index(network.loss), float(network.target),
-            batches, DRAWS[n_signs - 1], n_signs, np.array([draw.seed, gaussian.PURPOSE_SAMPLES, draw.first]),
+            batches, scales, DRAWS[n_signs - 1], n_signs, np.array([draw.seed, gaussian.PURPOSE_SAMPLES, draw.first]),
             points, weights, order, only_b, directions, _transposed(directions, widths, starts), moves,
             values, grads, hvps,
         )  # fmt: skip
     found = [torch.from_numpy(array) for array in (values, grads, hvps)]
     if draw.weights is not None:
-        found = [_added(array)[None] / n_signs for array in found]
-    else:
-        scale = 1.0 / (n_signs * torch.tensor(sizes, dtype=torch.float64))
-        found = [array * scale.reshape(-1, *[1] * (array.dim() - 1)) for array in found]
+        found = [_added(array)[None] for array in found]
     return found[0], found[1], found[2]
 
 
