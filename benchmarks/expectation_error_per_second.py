@@ -1,0 +1,257 @@
+"""How long until the gradient of a Gaussian expectation has a given error, and how many HVPs a second?
+
+E g(W x + b), x in R^512, W (16, 512), g a two-layer tanh head (16 -> 16 -> 1), 4096 samples. Three axes: seconds of a
+gradient and to an equal standard error of its W part, against Monte Carlo in R^512 with autograd (and torch.compile);
+seconds of m Hessian-vector products against torch.func, double backward, curvlinops and PyHessian on the same reduced
+samples; memory of a gradient. Ours includes the factorisation of W and drawing its samples; the HVP peers are given
+theirs.
+
+    python -m benchmarks.expectation_error_per_second --repeats 30
+
+Methods of one comparison run in one process, one after the other in every repeat. A ratio is the median over repeats.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks import _machine
+from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks.baselines import torch_expectation as peers
+
+QUESTION = "expectation_error_per_second"
+KEY = ("axis", "method", "size", "threads")
+OURS = "sdp"
+K, D, HIDDEN, N_SAMPLES = 16, 512, 16, 4096
+HVP_BATCHES = (1, 4, 16, 64)
+ERROR_SEEDS = (
+    40  # the standard deviation of a root mean square over 8192 entries is then known to a few percent
+)
+AGREEMENT = 2e-4  # of float32 HVPs, relative to the largest entry
+CLAIMS = {"gradient": 12.0, "gradient to equal error": 500.0, "hvp": 2.5}
+
+
+def problem(seed: int = 0) -> peers.Problem:
+    """The head of every comparison: random, entries of W x + b of order 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    params = [randn(HIDDEN, K) / K**0.5, 0.3 * randn(HIDDEN), randn(HIDDEN) / HIDDEN**0.5, torch.zeros(())]
+    return peers.Problem(randn(K, D) / D**0.5, 0.5 * randn(K), params)
+
+
+def our_gradient(given: peers.Problem, n_samples: int) -> Callable[[int], Tensor]:
+    """A function of the seed: the gradient in W (k, d), factorisation included."""
+    from sdp.expectation.law import reduce_law
+    from sdp_kernels import expectation
+
+    network = expectation.Network("tanh")
+
+    def gradient(seed: int) -> Tensor:
+        law = reduce_law(given.W)
+        draw = expectation.Draw(n_samples // 2, seed)
+        grads = expectation.grad_batches(law.L, given.b, given.params, network, draw)[1]
+        return grads[:, : law.L.numel()].mean(0).to(law.Q.dtype).reshape(law.L.shape) @ law.Q.T
+
+    return gradient
+
+
+def seconds_of(methods: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every method, interleaved; two calls of each come before the clock."""
+    taken: dict[str, list[float]] = {name: [] for name in methods}
+    for method in methods.values():
+        method()
+        method()
+    for _ in range(repeats):
+        for name, method in methods.items():
+            start = time.perf_counter()
+            method()
+            taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+def timing(taken: dict[str, list[float]], name: str) -> Record:
+    """Seconds of a method and its ratio to ours, repeat by repeat."""
+    ratios = spread(theirs / ours for theirs, ours in zip(taken[name], taken[OURS], strict=True))
+    found = spread(taken[name])
+    return {
+        "seconds": found.median,
+        "seconds_low": found.low,
+        "seconds_high": found.high,
+        "repeats": found.count,
+        "ratio": ratios.median,
+        "ratio_low": ratios.low,
+        "ratio_high": ratios.high,
+        "ratio_of_lowest": found.low / min(taken[OURS]),
+        "commit": _machine.commit(),
+        "load_average": _machine.load_average(),
+    }
+
+
+def measure_gradient(repeats: int, threads: int, compiled: bool) -> list[Record]:
+    """Records of the axis "gradient": seconds, standard error of grad_W, ratio of the times to an equal one."""
+    torch.set_num_threads(threads)
+    given = problem()
+    methods = {
+        OURS: our_gradient(given, N_SAMPLES),
+        "plain torch": peers.plain_gradient(given, N_SAMPLES),
+    }
+    if compiled:
+        methods["torch.compile"] = peers.plain_gradient(given, N_SAMPLES, is_compiled=True)
+    centre = torch.stack([methods[OURS](1000 + seed) for seed in range(ERROR_SEEDS)]).mean(0)
+    errors, means = {}, {}
+    for name, method in methods.items():
+        found = torch.stack([method(seed) for seed in range(ERROR_SEEDS)])
+        means[name] = found.mean(0)
+        errors[name] = float(found.var(0).mean().sqrt())
+        # Both are unbiased: means over the seeds differ by their standard errors, here within a fifth.
+        off = float((means[name] - centre).square().mean().sqrt())
+        allowed = 1.2 * ((errors[name] ** 2 + errors[OURS] ** 2) / ERROR_SEEDS) ** 0.5
+        if off > allowed:
+            raise RuntimeError(f"{name}: mean gradient is off by {off:.2e}, where {allowed:.2e} is allowed.")
+    taken = seconds_of({name: (lambda m=method: m(0)) for name, method in methods.items()}, repeats)  # type: ignore[misc]
+    records = []
+    for name in methods:
+        timed = timing(taken, name)
+        variance = (errors[name] / errors[OURS]) ** 2
+        equal = {
+            f"equal_error_{part}": timed[part] * variance for part in ("ratio", "ratio_low", "ratio_high")
+        }
+        key = {"axis": "gradient", "method": name, "size": N_SAMPLES, "threads": threads}
+        records.append({**key, "standard_error": errors[name], **timed, **equal})
+    return records
+
+
+def measure_hvps(m: int, repeats: int, threads: int, kind: str) -> list[Record]:
+    """Records of the axis "hvp KIND": m products at once; "all" moves W, b and theta (q grows), "z" L and b only."""
+    from sdp.expectation.law import reduce_law
+    from sdp_kernels import expectation, gaussian
+
+    torch.set_num_threads(threads)
+    given = problem()
+    generator = torch.Generator().manual_seed(1)
+    V_W = torch.randn(m * K, D, generator=generator)
+    law = reduce_law(given.W, V_W) if kind == "all" else reduce_law(given.W)
+    L = law.L[:K].contiguous()  # the rows behind are V_W's
+    n_columns = L.numel() + K + sum(tensor.numel() for tensor in given.params)
+    directions = torch.randn(m, n_columns, generator=generator)
+    if kind == "z":
+        directions[:, L.numel() + K :] = 0.0
+    draw, network = expectation.Draw(N_SAMPLES // 2, 0), expectation.Network("tanh")
+    xi = gaussian.normal((draw.n, law.rank), seed=0, purpose=gaussian.PURPOSE_SAMPLES)
+
+    def ours() -> Tensor:
+        return expectation.hvp_batches(L, given.b, given.params, network, draw, directions)[2].mean(0)
+
+    methods = {OURS: ours, **peers.hvp_methods(L, given.b, given.params, xi, directions)}
+    wanted = ours()
+    for name, method in list(methods.items()):
+        off = (method().detach().double() - wanted).abs().max() / wanted.abs().max()
+        if not off < AGREEMENT:
+            raise RuntimeError(f"{name} differs from ours by {float(off):.1e} of the largest entry.")
+    taken = seconds_of(dict(methods), repeats)
+    key = {"axis": f"hvp {kind}", "size": m, "threads": threads, "q": law.rank}
+    return [
+        {**key, "method": name, **timing(taken, name), "hvps_per_second": m / spread(taken[name]).median}
+        for name in methods
+    ]
+
+
+def measure_memory(method: str, n_samples: int, threads: int) -> list[Record]:
+    """The record of the axis "memory": bytes that one gradient adds to a process that has made a small one."""
+    torch.set_num_threads(threads)
+    make = our_gradient if method == OURS else peers.plain_gradient
+    make(problem(), 64)(0)
+    before = _machine.peak_memory_bytes()
+    make(problem(), n_samples)(0)
+    added = _machine.peak_memory_bytes() - before
+    key = {"axis": "memory", "method": method, "size": n_samples, "threads": threads}
+    record = {**key, "bytes_added": added, "commit": _machine.commit()}
+    return [{**record, "load_average": _machine.load_average()}]
+
+
+def table(records: list[Record]) -> str:
+    """All axes as Markdown."""
+    header = ["axis", "size", "threads", "method", "ms or MiB", "peer / ours", "to equal error, peer / ours"]
+    rows: list[list[object]] = []
+    for record in records:
+        start = [record["axis"], record["size"], record["threads"], record["method"]]
+        if record["axis"] == "memory":
+            rows.append([*start, f"{record['bytes_added'] / 2**20:.0f}", None, None])
+            continue
+        ratio = f"{record['ratio']:.3g} ({record['ratio_low']:.3g} to {record['ratio_high']:.3g})"
+        equal = record.get("equal_error_ratio")
+        is_ours = record["method"] == OURS
+        last = None if is_ours or equal is None else f"{equal:.3g}"
+        rows.append([*start, f"{1e3 * record['seconds']:.3g}", None if is_ours else ratio, last])
+    return markdown_table(header, rows)
+
+
+def broken_claims(records: list[Record]) -> list[str]:
+    """Sentences on each claim that a measurement contradicts; of several peers the best counts."""
+    found = []
+    for axis, claim in CLAIMS.items():
+        is_hvp = axis == "hvp"
+        column = "equal_error_ratio" if axis.endswith("error") else "ratio"
+        groups: dict[str, list[float]] = {}
+        for record in records:
+            fits = record["size"] == 16 if is_hvp else True
+            if record["method"] != OURS and fits and record["axis"].split()[0] == axis.split()[0]:
+                groups.setdefault(f"{record['axis']}, {record['threads']} thread(s)", []).append(
+                    record[column]
+                )
+        found += [
+            f"{name}: {axis} is {min(ratios):.3g} times as fast as the best peer, not {claim:g}."
+            for name, ratios in groups.items()
+            if min(ratios) < claim
+        ]
+    return found
+
+
+def run(
+    repeats: Annotated[int, typer.Option(help="Repeats of every timing.")] = 30,
+    threads: Annotated[int, typer.Option(help="Threads of torch and of ours.")] = 2,
+    compiled: Annotated[bool, typer.Option(help="Also torch.compile, which needs a C++ compiler.")] = True,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS_FOLDER,
+) -> None:
+    """Measure every axis, each comparison in a process of its own, then print the table and what does not hold."""
+    results = Results(QUESTION, KEY, out)
+
+    def alone(work: Callable[..., list[Record]], *arguments: object) -> list[Record]:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return pool.submit(work, *arguments).result()
+
+    jobs: list[tuple[Callable[..., list[Record]], tuple[object, ...]]] = [
+        (measure_gradient, (repeats, threads, compiled))
+    ]
+    jobs += [
+        (measure_hvps, (m, max(3, repeats // 3), threads, kind)) for kind in ("all", "z") for m in HVP_BATCHES
+    ]
+    jobs += [(measure_memory, (method, 1 << 16, threads)) for method in (OURS, "plain torch")]
+    jobs += [(measure_memory, (OURS, 1 << 22, threads))]
+    for work, arguments in jobs:
+        for record in alone(work, *arguments):
+            results.add(record)
+        typer.echo(f"{work.__name__}{arguments}", err=True)
+    typer.echo(table(results.records()))
+    for sentence in broken_claims(results.records()):
+        typer.echo(f"DOES NOT HOLD: {sentence}")
+
+
+def main_table() -> str:
+    """The table of the results measured last."""
+    path = latest(QUESTION)
+    return table(load(path)) if path else "Not measured yet."
+
+
+if __name__ == "__main__":
+    typer.run(run)
