@@ -178,7 +178,7 @@ def forward(
     vectors_ptr, layers_ptr, u_ptr, p_ptr, depth, sign, iota,
     BS: tl.constexpr, H: tl.constexpr, ACTIVATION: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """p_{D-1} (BS, H); p_1 ... p_{D-1} are left in the scratch area."""
+    """p_{D-1} (BS, H); p_1 ... p_{D-2} are left in the scratch area."""
     offs_h, offs_s = tl.arange(0, H), tl.arange(0, BS)
     p = load_preactivation(vectors_ptr, u_ptr, p_ptr, 0, sign, BS, H)
     for i in range(depth - 1):
@@ -186,7 +186,8 @@ def forward(
         A = tl.load(block(layers_ptr + i * H * H, H, offs_h, offs_h))
         p = tl.dot(h, tl.trans(A), input_precision=DOT)
         p += tl.load(vectors_ptr + (i + 1) * H + offs_h)[None, :]
-        tl.store(block(p_ptr + (i + 1) * BS * H, H, offs_s, offs_h), p)
+        if i < depth - 2:
+            tl.store(block(p_ptr + (i + 1) * BS * H, H, offs_s, offs_h), p)
     return p
 
 
