@@ -107,6 +107,16 @@ MLP_PARAMETERS = [
 OPERATIONS = {  # family of sdp_kernels -> its operations
     "activations": {"derivatives", "evaluate"},
     "anneal": {"anneal", "one_opt", "partition_crossover"},
+    "expectation": {
+        "batch_sizes",
+        "expectation",
+        "flatten",
+        "grad_batches",
+        "hessian_b_batches",
+        "hvp_batches",
+        "unflatten",
+        "value_batches",
+    },
     "gaussian": {"normal", "rademacher", "uniform_bits"},
     "graph": {
         "adjacency_product",
