@@ -96,12 +96,13 @@ def hvp_batches(
         return values, grads, grads.new_empty((len(values), *directions.shape))
     launch = _Launch("hvp", L, b, params, network, draw, precision)
     law, packing = launch.law, launch.packing
-    products = []
-    for group in launch.groups(directions):
-        values, grads, sums = launch.run(packing.pack(law.push(group)))
-        gradient = packing.unpack(grads)
-        products.append(law.pull_products(packing.unpack(sums), gradient, group))
-    return values, law.pull(gradient), torch.cat(products, dim=1)
+    # The chain rule takes all directions at once: in groups its GEMMs might add in another order.
+    parts = []
+    for group in launch.groups(packing.pack(law.push(directions))):
+        values, grads, sums = launch.run(group)
+        parts.append(sums)
+    gradient, products = packing.unpack(grads), packing.unpack(torch.cat(parts, dim=1))
+    return values, law.pull(gradient), law.pull_products(products, gradient, directions)
 
 
 def hessian_b_batches(
