@@ -78,7 +78,7 @@ def _operations(judged: Sequence[Record]) -> str:
             record = found.get(target, {})
             ratio = f" ({record['ratio']:.3g}x)" if record.get("ratio") else ""
             mark = " broken" if record.get("broken") else ""
-            cells.append(f"{seconds(record['predicted_seconds'])}{ratio}{mark}" if record else None)
+            cells.append(f"{seconds(record['predicted_seconds']) or '-'}{ratio}{mark}" if record else None)
         rows.append([name, *cells, bar])
     return table(["operation", *(CHIPS[target].name for target in targets), "bar: at most"], rows)
 
