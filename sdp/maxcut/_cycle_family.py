@@ -16,7 +16,9 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 ROOM = 2  # cycles an edge may lie on
-VISITED = 400  # half-edges after which the search for a cycle gives up: hubs have no faces to be found
+VISITED = 400  # half-edges in the queue of one search for a cycle, at most
+LOOKED_AT = 1000  # half-edges that one search looks at, at most: beside hubs there are no faces to be found
+BUDGET = 100  # half-edges looked at for each edge of the graph, at most, while cycles of one length are added
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,6 +73,7 @@ def add_cycles(
     """
     seen = np.zeros(len(indices), np.int64)
     stamp = 0
+    looked = np.zeros(1, np.int64)
     queue, parent, depth = (
         np.empty(VISITED, np.int64),
         np.empty(VISITED, np.int32),
@@ -78,7 +81,7 @@ def add_cycles(
     )
     for u in order:
         for entry in range(indptr[u], indptr[u + 1]):
-            while room[edge[entry]] > 0:
+            while room[edge[entry]] > 0 and looked[0] < BUDGET * len(edge):
                 stamp += 1
                 end = _search(
                     indptr,
@@ -95,6 +98,7 @@ def add_cycles(
                     queue,
                     parent,
                     depth,
+                    looked,
                 )
                 if end < 0:
                     break
@@ -118,15 +122,20 @@ def _search(
     queue: Int64,
     parent: Int32,
     depth: Int32,
+    looked: Int64,
 ) -> int:
     """Place in the queue of the last half-edge of a walk of this length that starts with `entry` and closes; or -1."""
     start = indices[mirror[entry]]
+    last = looked[0] + LOOKED_AT
     queue[0], parent[0], depth[0] = entry, -1, 1
     seen[entry] = stamp
     head, tail = 0, 1
     while head < tail:
         here = queue[head]
         v = indices[here]
+        looked[0] += indptr[v + 1] - indptr[v]
+        if looked[0] > last:
+            return -1
         for onward in range(indptr[v], indptr[v + 1]):
             if onward == mirror[here] or room[edge[onward]] == 0 or seen[onward] == stamp:
                 continue
@@ -232,6 +241,19 @@ def pack(pointers: Int64, members: Int32, capacity: Float64) -> Float64:
             for at in range(pointers[c], pointers[c + 1]):
                 left[members[at]] -= more
     return packed
+
+
+def wanted(weights: Float64, listed: Int64, join: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether an edge shall be cut: positive ones unless they are in the T-join, negative ones if they are.
+
+    Args:
+        weights: float64 (m,).
+        listed: int64, the edges of the family.
+        join: bool, which of those the T-join has.
+    """
+    crosses: NDArray[np.bool_] = weights > 0
+    crosses[listed] ^= join
+    return crosses
 
 
 @numba.njit(cache=True, nogil=True)

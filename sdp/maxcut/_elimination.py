@@ -6,6 +6,7 @@ rule leaves more edges than it found, so edges that vanish make room for those t
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numba
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 DEGREE_1, DEGREE_2, DEGREE_3, DOMINATING, TWINS = range(5)
 RULES = ("degree 1", "degree 2", "degree 3", "dominating edge", "twins")
+HUB = 1024  # degree from which on no edge between two such vertices is looked for on behalf of a small one
 SCANNED = (
     32  # degree up to which a vertex is searched for a dominating edge whenever something near it changed
 )
@@ -151,8 +153,10 @@ def eliminate(net: Network, log: Log, allowed: NDArray[np.bool_], exact: bool) -
 
 @numba.njit(cache=True, nogil=True)
 def _remove_small(net: Network, log: Log, u: int, exact: bool) -> bool:
-    """Removes a vertex of degree 1 to 3; False where halving would leave the grid of the weights."""
+    """Removes a vertex of degree 1 to 3; False where halving would leave the grid of the weights, or between hubs."""
     d = net.degree[u]
+    if d > 1 and _hubs(net, u) > 1:
+        return False
     k = log.length[0]
     h = net.head[u]
     for i in range(d):
@@ -183,6 +187,17 @@ def _remove_small(net: Network, log: Log, u: int, exact: bool) -> bool:
         _add(net, b, c, (apart_2 + apart_3 - apart_1) / 2, exact)
     _record(net, log, u, d - 1, best)
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _hubs(net: Network, u: int) -> int:
+    """How many neighbours of u have so many edges that looking for one between two of them takes long."""
+    hubs = 0
+    h = net.head[u]
+    while h >= 0:
+        hubs += net.degree[net.to[h]] >= HUB
+        h = net.after[h]
+    return hubs
 
 
 @numba.njit(cache=True, nogil=True)
@@ -219,10 +234,10 @@ def merge(net: Network, log: Log, u: int, v: int, sign: float, rule: int, exact:
         _remove(net, h >> 1)
         if sign < 0.0:
             constant += w  # cut where s_x = s_v, and for x = v always
+            if not exact:
+                net.lost[0] += ULP * abs(constant)
         if x != v:
             _add(net, v, x, sign * w, exact)
-    if not exact:
-        net.lost[0] += ULP * abs(constant) * net.degree[v]
     _wait(net, v)
     _record(net, log, u, rule, constant)
 
@@ -318,18 +333,35 @@ def _product_error(a: float, b: float) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def neighbourhood_keys(net: Network) -> NDArray[np.uint64]:
-    """uint64 (n,), equal for vertices with the same neighbours; 0 for vertices without any."""
+    """uint64 (n,), equal for vertices with the same neighbours and proportional weights; 0 for vertices without any.
+
+    Weights count by their ratio to that of the first neighbour. Equal ratios are rounded to the same number.
+    """
     keys = np.zeros(len(net.head), np.uint64)
     for u in range(len(keys)):
+        first = len(keys)
+        unit = 1.0
         h = net.head[u]
         while h >= 0:
-            # A finaliser of splitmix64 makes sums of vertex numbers distinct.
-            word = np.uint64(net.to[h] + 1) * np.uint64(0x9E3779B97F4A7C15)
-            word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            keys[u] += word ^ (word >> np.uint64(31))
+            if net.to[h] < first:
+                first, unit = net.to[h], net.weight[h >> 1]
+            h = net.after[h]
+        h = net.head[u]
+        while h >= 0:
+            mantissa, exponent = math.frexp(net.weight[h >> 1] / unit)
+            ratio = np.uint64(np.int64(mantissa * 2.0**53)) ^ (np.uint64(np.int64(exponent)) << np.uint64(54))
+            keys[u] += _mixed(_mixed(np.uint64(net.to[h] + 1)) ^ ratio)
             h = net.after[h]
     return keys
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _mixed(word: np.uint64) -> np.uint64:
+    """The finaliser of splitmix64, which makes sums of small numbers distinct."""
+    word = word * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,27 +1,30 @@
-"""The process that `sdp.maxcut.matching` starts: `python -m sdp.maxcut._match PROBLEM.npz ANSWER.npy`.
+"""The process that `sdp.maxcut.matching` starts: `main` reads a problem and writes an answer.
 
-ANSWER appears when the first least T-join is found and is replaced by each whose cut is better.
+The answer appears when the first least T-join is found and is replaced by each whose cut is better. The process ends
+when its standard input closes, that is, when whoever started it is gone.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pymatching
 import scipy.sparse
 from numpy.typing import NDArray
 
-from sdp.maxcut._cycle_family import agreeing_sides
+from sdp.maxcut._cycle_family import agreeing_sides, wanted
 
 LARGEST_COST = 2**23  # pymatching computes with integers below 2^24
 
 
 def main(problem: str, answer: str) -> None:
     """Tries least T-joins until one is a cut, or as many as the problem asks for."""
+    threading.Thread(target=_end_with_the_parent, args=(os.path.dirname(problem),), daemon=True).start()
     with np.load(problem) as given:
         parts = dict(given)
     costs, odd = parts["costs"], parts["odd"]
@@ -30,7 +33,7 @@ def main(problem: str, answer: str) -> None:
         (ones, parts["indices"], parts["indptr"]), shape=(odd.size, costs.size)
     )
     join = least_join(incidence, costs, odd)
-    least = disagreement(parts, join)
+    cost, least = costs[join].sum(), disagreement(parts, join)
     _write(answer, join)
     factor = LARGEST_COST // int(costs.max())
     # However the spread falls, the edges of a least join add up to less than one unit of cost.
@@ -40,6 +43,8 @@ def main(problem: str, answer: str) -> None:
         if least == 0.0:
             break
         join = least_join(incidence, costs * (factor - 1) + rng.integers(0, spread, costs.size), odd)
+        if costs[join].sum() != cost:
+            raise RuntimeError(f"a least T-join of cost {costs[join].sum()} beside one of {cost}.")
         if disagreement(parts, join) < least:
             least = disagreement(parts, join)
             _write(answer, join)
@@ -49,6 +54,8 @@ def least_join(
     incidence: scipy.sparse.csc_matrix[np.uint8], costs: NDArray[np.float64], odd: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """The columns of a set of least cost that covers the odd rows, and no others, an odd number of times."""
+    import pymatching
+
     # Of parallel edges a least T-join uses the cheaper; using both changes nothing but the cost.
     matching = pymatching.Matching.from_check_matrix(
         incidence, weights=costs, merge_strategy="smallest-weight"
@@ -68,20 +75,13 @@ def disagreement(parts: Mapping[str, Any], join: NDArray[np.bool_]) -> float:
     return float(np.abs(parts["weights"])[(sides[u] != sides[v]) != crosses].sum())
 
 
-def wanted(
-    weights: NDArray[np.float64], listed: NDArray[np.int64], join: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Whether an edge shall be cut: positive ones unless they are in the T-join, negative ones if they are."""
-    crosses: NDArray[np.bool_] = weights > 0
-    crosses[listed] ^= join
-    return crosses
-
-
 def _write(path: str, join: NDArray[np.bool_]) -> None:
     with open(path + ".part", "wb") as file:
         np.save(file, join)
     os.replace(path + ".part", path)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _end_with_the_parent(folder: str) -> None:
+    sys.stdin.read()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)

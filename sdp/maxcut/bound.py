@@ -55,7 +55,8 @@ class Bound:
 
     Attributes:
         value: in units of the graph's weights; rounded down where all cuts are integers.
-        kind: "dense" (eigenvalues of the whole matrix), "chebyshev" or "sum of positive weights".
+        kind: "dense" (eigenvalues of the whole matrix), "chebyshev", "sum of positive weights", or, from other rooms,
+            "cycle packing", "matching" or "exact reduction".
         delta: probability that the bound is wrong, over its own random numbers; 0 for the other kinds.
         h: float64 (n,), the dual vector in problem order and units, or None.
     """

@@ -73,12 +73,12 @@ def find_cycles(
     faces of planar and toroidal meshes and grids are found blindly, and those of road networks nearly so.
 
     Args:
-        graph: of any kind; a search that meets a hub is given up.
+        graph: of any kind; a search that meets a hub, or grows beyond 400 half-edges, is given up.
         longest: number of edges of a cycle.
         should_stop: asked between two lengths.
 
-    Complexity: O(m longest d^longest) in the worst case, cut off at 400 steps a search; 2 s for a triangulation of 1.5
-    million edges.
+    Complexity: O(m longest): a search looks at 1,000 half-edges at most, and all for one length at 100 an edge; 2 s for
+    a triangulation of 1.5 million edges.
 
     >>> square = Graph.from_edges([0, 1, 2, 3], [1, 2, 3, 0])
     >>> find_cycles(square).n_cycles  # inside and outside
@@ -91,7 +91,7 @@ def find_cycles(
     members = np.empty(_cycle_family.ROOM * graph.n_edges, np.int32)
     chain = np.arange(graph.indices.size)
     size = np.ones(graph.indices.size, np.int32)
-    used, lengths = 0, []
+    used, lengths = 0, [np.empty(0, np.int64)]
     for length in range(3, longest + 1):
         before = used
         used = _cycle_family.add_cycles(

@@ -30,13 +30,14 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from sdp.maxcut import _cycle_family
-from sdp.maxcut._match import wanted
 from sdp.maxcut.bound import Bound
 from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.graph import Graph
 
 TRIED = 100  # least T-joins at most on a torus, where one in ten or so closes both ways round
 POLL_SECONDS = 0.01
+_LOWEST_EXPONENT = -1000  # of the grid; weights below count as 0
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from sdp.maxcut._match import main; main(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def match(
         The bound and the cut, or None if it was given up before any T-join was found.
 
     Raises:
-        RuntimeError: the process that matches failed; the message holds what it said.
+        RuntimeError, OSError: the process that matches could not be started or failed; the message holds its last line.
 
     Complexity: near O(cycles) on random instances; exponential in nothing, but slow where nearly every cycle is
     frustrated.
@@ -111,7 +112,9 @@ def match(
         )
     if join is None:
         return None
-    sides = _cycle_family.agreeing_sides(u, v, order, wanted(weights, listed, join), graph.n_vertices)
+    sides = _cycle_family.agreeing_sides(
+        u, v, order, _cycle_family.wanted(weights, listed, join), graph.n_vertices
+    )
     return Matching(Bound(_value(graph, weights, costs[join], grid), "matching", 0.0), sides)
 
 
@@ -125,7 +128,7 @@ def _value(graph: Graph, weights: NDArray[np.float64], costs: NDArray[np.float64
 
 def _grid(weights: NDArray[np.float64]) -> float:
     """A power of two, 1 where that will do for integers, that brings the largest |w| below 2^23."""
-    exponent = math.frexp(float(np.abs(weights).max(initial=0.0)))[1] - 23
+    exponent = max(math.frexp(float(np.abs(weights).max(initial=0.0)))[1] - 23, _LOWEST_EXPONENT)
     whole = bool(np.array_equal(weights, np.rint(weights)))
     return 2.0 ** max(exponent, 0) if whole else 2.0**exponent
 
@@ -134,24 +137,35 @@ def _least_join(
     problem: dict[str, NDArray[Any] | int], should_stop: Callable[[], bool]
 ) -> NDArray[np.bool_] | None:
     """The columns of a least-cost set that covers the odd rows an odd number of times; None if none came in time."""
-    with tempfile.TemporaryDirectory(prefix="sdp-matching-") as folder:
-        question, answer = Path(folder, "problem.npz"), Path(folder, "answer.npy")
+    if not sys.executable:
+        raise RuntimeError("there is no Python interpreter to start a process with.")
+    with tempfile.TemporaryDirectory(prefix="sdp-matching-", ignore_cleanup_errors=True) as folder:
+        question, answer, said = (Path(folder, name) for name in ("problem.npz", "answer.npy", "said"))
         np.savez(question, **problem)  # type: ignore[arg-type]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sdp.maxcut._match", str(question), str(answer)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stderr is not None
+        with said.open("wb") as errors:
+            # Isolated from the user's folder and variables, in a session that no terminal's signal reaches.
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _program(), str(question), str(answer)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
         try:
             while process.poll() is None and not should_stop():
                 time.sleep(POLL_SECONDS)
             if process.returncode:
-                said = process.stderr.read().decode(errors="replace").strip()
-                raise RuntimeError(f"the matching process ended with status {process.returncode}: {said}")
+                last = said.read_text(errors="replace").strip().rpartition("\n")[2]
+                raise RuntimeError(f"the matching process ended with status {process.returncode}: {last}")
         finally:
             process.kill()
             process.wait()
-            process.stderr.close()
+            assert process.stdin is not None
+            process.stdin.close()
         return np.load(answer) if answer.exists() else None
+
+
+def _program() -> str:
+    """What the process runs, with the modules that are found here."""
+    home = str(Path(__file__).resolve().parents[2])
+    return _PROGRAM.format(path=[*(path for path in sys.path if path), home])

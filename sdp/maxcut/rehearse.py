@@ -13,6 +13,7 @@ from sdp.maxcut.cycles import find_cycles, packing_bound
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
+from sdp.maxcut.matching import match
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.reduce import reduce
@@ -39,6 +40,7 @@ def _stages() -> tuple[Problem, Tensor]:
     """The problem of four vertices and the rows of its relaxation."""
     graph = Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3])
     reduce(graph).lift([])
+    match(graph, find_cycles(graph, 2))
     packing_bound(graph, find_cycles(graph))
     problem = prepare(graph)
     balanced_signs(problem)

@@ -18,7 +18,7 @@ class Progress:
 
     Attributes:
         elapsed: seconds since the start.
-        stage: "prepare", "relax", "round" or "polish".
+        stage: "reduce", "prepare", "cycles", "relax", "round" or "polish".
         cut_value: best cut so far, in units of edge weight.
         upper_bound: best certified bound so far, infinite before the first.
         gap: as `MaxCutResult.gap`.

@@ -23,11 +23,11 @@ from sdp.maxcut import checkpoint as checkpoints
 from sdp.maxcut._arguments import METHODS, check_arguments, check_threads, check_types, check_warm_start
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import Bound, positive_weight_bound
-from sdp.maxcut.cycles import find_cycles, packing_bound
+from sdp.maxcut.cycles import CycleFamily, find_cycles, packing_bound
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph, as_graph
-from sdp.maxcut.matching import match
+from sdp.maxcut.matching import Matching, match
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.reduce import Reduction
@@ -49,6 +49,8 @@ CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
 CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 CHECKPOINT_SECONDS = 1.0
 TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
+
+_PROVED = ("chebyshev", "dense", "matching", "cycle packing")  # kinds of bounds that took some time
 
 __all__ = ["METHODS", "MaxCutResult", "Progress", "maxcut"]
 
@@ -85,9 +87,9 @@ def maxcut(
         seed: 0 <= seed < 2^31. Time only decides how far a run gets: with an infinite time limit and `max_rounds` the
             result is the same, bit for bit, at every run and for any number of threads.
         threads: of the inner loops; all that numba has when None.
-        method: "auto" (relaxation, bound, hyperplanes, polish), "anneal" (polish only: no bound but the trivial
-            one), or the relaxation followed by one way of rounding and nothing else: "hyperplanes", "sosp",
-            "homotopy", "conditional".
+        method: "auto" (short cycles, relaxation, bound, hyperplanes, polish), "anneal" (polish only: no bound but
+            what the exact rules prove), or the relaxation followed by one way of rounding and nothing else:
+            "hyperplanes", "sosp", "homotopy", "conditional".
         warm_start: (n,) sides of a partition to start from: 0/1, booleans or -1/+1.
         callback: called with a `Progress` at every improvement and about ten times a second; True stops the search.
         checkpoint: file that is kept up to date every few seconds and at the end; if it exists the search goes on
@@ -223,6 +225,8 @@ class _Solve:
         return relative_gap(self.cut_value, self.bound.value)
 
     def is_optimal(self) -> bool:
+        if self.graph.is_integer:
+            return self.cut_value >= self.bound.value
         # No number lies between the two: sums of fractional weights are rounded, bounds upwards.
         return math.nextafter(self.cut_value, math.inf) >= self.bound.value
 
@@ -293,7 +297,11 @@ class _Solve:
         return "time limit" if self.elapsed() >= self.time_limit else "rounds done"
 
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
-        if method == "auto" and 2 * self._left().n_edges <= MESH_DEGREE * self._left().n_vertices:
+        if (
+            method == "auto"
+            and not self._relaxed_earlier()
+            and 2 * self._left().n_edges <= MESH_DEGREE * self._left().n_vertices
+        ):
             self._timed("cycles", self._cycles)
             self._check()
         starts = [self._start(problem)] if self.cut_value > 0 else []
@@ -331,9 +339,7 @@ class _Solve:
 
     def _relaxed_earlier(self) -> bool:
         """Whether an earlier run came to the end of the relaxation: its bound is in the checkpoint."""
-        return (
-            self.runs > 0 and self.bound.kind in ("chebyshev", "dense") and self.relaxation_value > -math.inf
-        )
+        return self.runs > 0 and self.bound.kind in _PROVED and self.relaxation_value > -math.inf
 
     def _cycles(self) -> None:
         """Bounds from short cycles, and a cut that goes with them where the graph is nearly planar."""
@@ -349,13 +355,21 @@ class _Solve:
         if family.n_cycles >= NEARLY_PLANAR * (graph.n_edges - graph.n_vertices) and (
             odd <= MOST_FRUSTRATED * family.n_cycles
         ):
-            matching = match(graph, family, seed=self.seed, should_stop=should_stop)
+            matching = self._match(graph, family, should_stop)
             if matching is not None:
                 self.offer_problem_bound(matching.bound)
                 part = matching.partition
                 self.offer_partition(part if self.reduction is None else self.reduction.lift(part))
         elif self.reduction is not None and not should_stop():
             self.offer_bound(packing_bound(self.graph, find_cycles(self.graph, WHOLE_LONGEST, should_stop)))
+
+    def _match(self, graph: Graph, family: CycleFamily, should_stop: Callable[[], bool]) -> Matching | None:
+        """The matching, or None and a note: its process may lack memory, a disk or pymatching, and the rest goes on."""
+        try:
+            return match(graph, family, seed=self.seed, should_stop=should_stop)
+        except (RuntimeError, OSError) as error:
+            self.notes.append(f"no matching bound: {error}")
+            return None
 
     def _relax(self, problem: Problem, method: str) -> Relaxation:
         limit = self.time_limit * (self.bound_share or 1 / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import hypothesis.strategies as st
 import numpy as np
@@ -170,6 +171,76 @@ def test_bounds_are_rounded_to_the_safe_side() -> None:
     assert reduction.upper_bound(math.inf) == math.inf
     assert reduction.upper_bound(0.0) == math.floor(reduction.constant)
     assert reduction.upper_bound(2.5) >= reduction.value(2.5)
+
+
+def exact_best(graph: Graph) -> Fraction:
+    """Maximum cut by trying all, in rational numbers."""
+    u, v, w = graph.edges()
+    weights = [Fraction(x) for x in w.tolist()]
+    best = Fraction(0)
+    for bits in range(2 ** max(graph.n_vertices - 1, 0)):
+        side = [bits >> i & 1 for i in range(graph.n_vertices)]
+        best = max(
+            best, sum((x for a, b, x in zip(u, v, weights, strict=True) if side[a] != side[b]), Fraction(0))
+        )
+    return best
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_rounding_is_paid_for_to_the_last_bit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 6
+    u, v = np.triu_indices(n, 1)
+    kept = rng.random(u.size) < 0.6
+    w = rng.normal(size=u.size) * 10.0 ** rng.uniform(-9, 9, u.size)
+    graph = Graph.from_edges(u[kept], v[kept], w[kept], n_vertices=n)
+    reduction = reduce(graph)
+    bound = reduction.upper_bound(math.nextafter(float(exact_best(reduction.graph)), math.inf))
+    assert Fraction(bound) >= exact_best(graph)
+
+
+def test_small_terms_between_large_ones_are_not_lost() -> None:
+    # Merging u into v sums 1e18, many 60s and -1e18: each 60 is below half an ulp of the partial sum.
+    n = 2000
+    leaves = np.arange(2, n + 2)
+    u = np.concatenate([[0], np.zeros(n, int), np.ones(n, int), leaves[:-1], [0, 0]])
+    v = np.concatenate([[1], leaves, leaves, leaves[1:], [n + 2, n + 3]])
+    w = np.concatenate([[1e19], np.full(n, 60.0), np.full(n, 59.7), np.full(n - 1, 1e3), [1e18, -1e18]])
+    graph = Graph.from_edges(u, v, w)
+    reduction = reduce(graph, ["dominating edge"])
+    assert not reduction.is_exact
+    for seed in range(5):
+        part = np.random.default_rng(seed).integers(0, 2, reduction.graph.n_vertices)
+        cut = graph.cut_value(reduction.lift(part))
+        assert (
+            abs(cut - reduction.value(reduction.graph.cut_value(part))) <= reduction.lost_weight + 1e-15 * cut
+        )
+
+
+def test_tiny_and_huge_weights() -> None:
+    square = ([0, 1, 2, 0, 1, 2], [1, 2, 0, 3, 3, 3])
+    subnormal = Graph.from_edges(*square, [1e-310] * 6)
+    assert reduce(subnormal).upper_bound(best(reduce(subnormal).graph)) >= best(subnormal)
+    power = reduce(Graph.from_edges(*square, [2.0**-1000] * 6))
+    assert power.is_exact
+    assert power.value(best(power.graph)) == 2.0**-998
+    complete = np.triu_indices(6, 1)
+    huge = Graph.from_edges(*complete, np.r_[9e36, 9e36 * (1 - 2.0**-50), np.full(13, 1e36)])
+    assert reduce(huge).upper_bound(best(reduce(huge).graph)) >= best(huge)
+
+
+@pytest.mark.parametrize("shape", ["twins of unequal weight", "hubs"])
+def test_time_does_not_grow_as_the_square(shape: str) -> None:
+    rng = np.random.default_rng(0)
+    n = 400_000 if shape.startswith("twins") else 50_000  # pair by pair the twins would take eight minutes
+    if shape == "hubs":
+        hub = np.array([rng.choice(300, 3, replace=False) for _ in range(n)])
+        u, v, w = np.repeat(np.arange(n) + 300, 3), hub.ravel(), np.ones(3 * n)
+    else:
+        u, v, w = np.repeat(np.arange(n) + 4, 4), np.tile(np.arange(4), n), rng.normal(size=4 * n)
+    graph = Graph.from_edges(u, v, w)
+    reduction = reduce(graph)
+    assert reduction.graph.n_vertices <= graph.n_vertices
 
 
 def test_bad_input() -> None:

@@ -81,7 +81,8 @@ def assert_sound(result: MaxCutResult, graph: Graph) -> None:
     assert {"compile", "total"} <= set(result.timings)
     assert all(time >= 0 for time in result.timings.values())
     stages = sum(
-        result.timings.get(stage, 0.0) for stage in ("reduce", "prepare", "relax", "round", "polish")
+        result.timings.get(stage, 0.0)
+        for stage in ("reduce", "prepare", "cycles", "relax", "round", "polish")
     )
     assert stages <= result.timings["total"]
 
@@ -563,3 +564,9 @@ def test_what_the_rules_leave_is_solved_and_lifted() -> None:
     assert whole.cut_value <= reduced.upper_bound <= whole.upper_bound
     again = quick(graph, warm_start=reduced.partition, max_rounds=0, method="anneal")
     assert again.cut_value >= reduced.cut_value
+
+
+def test_one_ulp_short_is_not_optimal() -> None:
+    graph = Graph.from_edges([0, 2], [1, 3], [2.0**52, 1.0])
+    result = maxcut(graph, time_limit=10, warm_start=[0, 1, 0, 0])
+    assert (result.cut_value, result.status) == (2.0**52 + 1, "optimal")
