@@ -12,8 +12,9 @@ weight * g in h_l = act(p_l),
 A tile's primal pass is made once. It gives value and gradient and leaves xi, h_l, act'(p_l), delta_l and kappa_l of
 both signs in the scratch area, so that no activation is evaluated for a direction: each costs 2 half GEMMs with xi (of
 a pair) and 6 (D - 1) GEMMs a sign. SHIFT_ONLY takes directions in c_0 alone and keeps only sum delta._0: 2 (D - 1)
-GEMMs a sign and direction. Two kernels, because one holds too many addresses in registers, and operands of dots come
-from the scratch area CHUNK columns (or rows) at a time: whole ones spill at width 64 (`expectation_configs.py`).
+GEMMs a sign and direction (`shift_tangent`). Two kernels, because one holds too many addresses in registers, and
+operands of dots come from the scratch area CHUNK columns (or rows) at a time: whole ones spill at width 64
+(`expectation_configs.py`).
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def primal(
         add_to(d_vectors_ptr + (depth + 1) * H, tl.sum(slope, 0))
     gbar = slope[:, None] * a[None, :]
     delta = gbar * f1
-    tl.store(block(f1_ptr + tiles - BS * H, H, offs_s, offs_h), f1)
+    if LOSS != "none" or not SHIFT_ONLY:
+        tl.store(block(f1_ptr + tiles - BS * H, H, offs_s, offs_h), f1)
     tl.store(block(delta_ptr + tiles - BS * H, H, offs_s, offs_h), delta)
     tl.store(block(kappa_ptr + tiles - BS * H, H, offs_s, offs_h), gbar * f2)
     tl.debug_barrier()
@@ -129,7 +131,8 @@ def primal(
         )  # fmt: skip
         f2_ptr = block(kappa_ptr + i * BS * H, H, offs_s, offs_h)
         delta = gbar * tl.load(block(f1_ptr + i * BS * H, H, offs_s, offs_h))
-        tl.store(block(delta_ptr + i * BS * H, H, offs_s, offs_h), delta)
+        if i > 0:  # no layer below asks for the first
+            tl.store(block(delta_ptr + i * BS * H, H, offs_s, offs_h), delta)
         tl.store(f2_ptr, gbar * tl.load(f2_ptr))
         tl.debug_barrier()
     if not SHIFT_ONLY:
@@ -141,11 +144,9 @@ def primal(
 @triton.jit
 def tangent(
     head_ptr, direction_ptr, step, d_vectors_ptr, tangent_ptr, h_offset, slope_ptr, n_q, depth, sign,
-    BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, CHUNK: tl.constexpr,
-    LOSS: tl.constexpr, SHIFT_ONLY: tl.constexpr, DOT: tl.constexpr,
+    BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, CHUNK: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """Block delta._0 (BS, H) of one sign; adds to the sums of the layers above the first."""
-    TERMS: tl.constexpr = 1 if SHIFT_ONLY else 2
     offs_h, offs_s = tl.arange(0, H), tl.arange(0, BS)
     tiles, first, layers = depth * BS * H, H * n_q * BQ, (depth + 2) * H
     transposes = layers + (depth - 1) * H * H
@@ -155,11 +156,8 @@ def tangent(
     hd_ptr, h_ptr = pd_ptr + tiles, tangent_ptr + h_offset
     f1_ptr, kappa_ptr = h_ptr + tiles, h_ptr + 3 * tiles
     from_hd_to_h = h_offset - (2 * BS * H + tiles)
-    if SHIFT_ONLY:
-        pd = tl.load(direction_ptr + offs_h)[None, :] + tl.zeros((BS, H), tl.float32)
-    else:
-        pd = tl.load(direction_vectors_ptr + offs_h)[None, :]
-        pd += sign * tl.load(block(tangent_ptr, H, offs_s, offs_h))
+    pd = tl.load(direction_vectors_ptr + offs_h)[None, :]
+    pd += sign * tl.load(block(tangent_ptr, H, offs_s, offs_h))
     for i in range(depth - 1):
         tile = i * BS * H
         tl.store(block(pd_ptr + tile, H, offs_s, offs_h), pd)
@@ -167,46 +165,37 @@ def tangent(
         tl.store(block(hd_ptr + tile, H, offs_s, offs_h), f1 * pd)
         tl.debug_barrier()
         pd = product(
-            hd_ptr + tile, H, from_hd_to_h, vectors_ptr + layers + i * H * H, H, step, H // CHUNK, TERMS,
+            hd_ptr + tile, H, from_hd_to_h, vectors_ptr + layers + i * H * H, H, step, H // CHUNK, 2,
             BS, H, CHUNK, DOT,
         )  # fmt: skip
-        if not SHIFT_ONLY:
-            pd += tl.load(direction_vectors_ptr + (i + 1) * H + offs_h)[None, :]
+        pd += tl.load(direction_vectors_ptr + (i + 1) * H + offs_h)[None, :]
     delta_d = tl.load(block(kappa_ptr + tiles - BS * H, H, offs_s, offs_h)) * pd
-    if LOSS != "none" or not SHIFT_ONLY:
-        a = tl.load(vectors_ptr + depth * H + offs_h)
-        f1 = tl.load(block(f1_ptr + tiles - BS * H, H, offs_s, offs_h))
-        sd = tl.sum(f1 * pd * a[None, :], 1)
-        if not SHIFT_ONLY:
-            slope = tl.load(slope_ptr + offs_s)
-            h = tl.load(block(h_ptr + tiles - BS * H, H, offs_s, offs_h))
-            ad = tl.load(direction_vectors_ptr + depth * H + offs_h)
-            sd += tl.sum(h * ad[None, :], 1) + tl.load(direction_vectors_ptr + (depth + 1) * H)
-        slope_d = tl.load(slope_ptr + 2 * BS + offs_s) * sd
-        if not SHIFT_ONLY:
-            add_to(
-                d_vectors_ptr + depth * H + offs_h,
-                tl.sum(slope_d[:, None] * h + slope[:, None] * (f1 * pd), 0),
-            )
-            add_to(d_vectors_ptr + (depth + 1) * H, tl.sum(slope_d, 0))
-            delta_d += slope[:, None] * ad[None, :] * f1
-        delta_d += slope_d[:, None] * a[None, :] * f1
+    a = tl.load(vectors_ptr + depth * H + offs_h)
+    f1 = tl.load(block(f1_ptr + tiles - BS * H, H, offs_s, offs_h))
+    h = tl.load(block(h_ptr + tiles - BS * H, H, offs_s, offs_h))
+    slope = tl.load(slope_ptr + offs_s)
+    ad = tl.load(direction_vectors_ptr + depth * H + offs_h)
+    sd = tl.sum(f1 * pd * a[None, :], 1) + tl.sum(h * ad[None, :], 1)
+    sd += tl.load(direction_vectors_ptr + (depth + 1) * H)
+    slope_d = tl.load(slope_ptr + 2 * BS + offs_s) * sd
+    add_to(d_vectors_ptr + depth * H + offs_h, tl.sum(slope_d[:, None] * h + slope[:, None] * (f1 * pd), 0))
+    add_to(d_vectors_ptr + (depth + 1) * H, tl.sum(slope_d, 0))
+    delta_d += slope[:, None] * ad[None, :] * f1
+    delta_d += slope_d[:, None] * a[None, :] * f1
     for j in range(depth - 1):
         i = depth - 2 - j
         tile = i * BS * H
         # Sums first, one after the other, so that no block but an accumulator lives through a loop.
         tl.store(block(above_ptr, H, offs_s, offs_h), delta_d)
-        if not SHIFT_ONLY:
-            add_to(d_vectors_ptr + (i + 1) * H + offs_h, tl.sum(delta_d, 0))
+        add_to(d_vectors_ptr + (i + 1) * H + offs_h, tl.sum(delta_d, 0))
         tl.debug_barrier()
         to_delta = h_offset + 2 * tiles + (i + 1) * BS * H - BS * H
-        if not SHIFT_ONLY:
-            add_outer(
-                d_vectors_ptr + layers + i * H * H, above_ptr, to_delta, h_ptr + tile, -from_hd_to_h, 2,
-                BS, H, CHUNK, DOT,
-            )  # fmt: skip
+        add_outer(
+            d_vectors_ptr + layers + i * H * H, above_ptr, to_delta, h_ptr + tile, -from_hd_to_h, 2,
+            BS, H, CHUNK, DOT,
+        )  # fmt: skip
         gbar_d = product(
-            above_ptr, H, to_delta, vectors_ptr + transposes + i * H * H, H, step, H // CHUNK, TERMS,
+            above_ptr, H, to_delta, vectors_ptr + transposes + i * H * H, H, step, H // CHUNK, 2,
             BS, H, CHUNK, DOT,
         )  # fmt: skip
         delta_d = gbar_d * tl.load(block(f1_ptr + tile, H, offs_s, offs_h))
@@ -214,6 +203,67 @@ def tangent(
         delta_d += tl.load(block(kappa_ptr + tile, H, offs_s, offs_h)) * pd
         tl.debug_barrier()
     return delta_d
+
+
+@triton.jit
+def shift_tangent(
+    head_ptr, shift_ptr, kappa_sum_ptr, work_ptr, h_offset, slope_ptr, depth,
+    BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, NQ: tl.constexpr, CHUNK: tl.constexpr,
+    LOSS: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """Sum over the draws of delta._0 (H,), of one sign, where p._0 is one row v for all draws.
+
+    (act' v) A^T = act' (v A)^T, and sum kappa_0 v = v sum kappa_0 with a sum that no direction changes, so that two
+    layers read three blocks a direction and write none.
+    """
+    offs_h, offs_s = tl.arange(0, H), tl.arange(0, BS)
+    tiles, layers = depth * BS * H, (depth + 2) * H
+    transposes = layers + (depth - 1) * H * H
+    vectors_ptr = head_ptr + H * NQ * BQ
+    pd_ptr = work_ptr + 2 * BS * H
+    hd_ptr, h_ptr = pd_ptr + tiles, work_ptr + h_offset
+    f1_ptr, kappa_ptr = h_ptr + tiles, h_ptr + 3 * tiles
+    v = tl.load(shift_ptr + offs_h)
+    pd = v[None, :] + tl.zeros((BS, H), tl.float32)
+    if depth > 1:
+        pd = tl.zeros((BS, H), tl.float32)
+        for j in range(H // CHUNK):
+            offs_k = j * CHUNK + tl.arange(0, CHUNK)
+            f1 = tl.load(block(f1_ptr, H, offs_s, offs_k))
+            A = tl.load(block(vectors_ptr + layers, H, offs_h, offs_k)) * tl.load(shift_ptr + offs_k)[None, :]
+            pd = tl.dot(f1, tl.trans(A), pd, input_precision=DOT)
+    for i in range(1, depth - 1):
+        tile = i * BS * H
+        f1 = tl.load(block(f1_ptr + tile, H, offs_s, offs_h))
+        tl.store(block(pd_ptr + tile, H, offs_s, offs_h), pd)
+        tl.store(block(hd_ptr + tile, H, offs_s, offs_h), f1 * pd)
+        tl.debug_barrier()
+        pd = product(
+            hd_ptr + tile, H, 0, vectors_ptr + layers + i * H * H, H, 0, H // CHUNK, 1, BS, H, CHUNK, DOT
+        )  # fmt: skip
+    if LOSS == "none":
+        delta_d = tl.load(block(kappa_ptr + tiles - BS * H, H, offs_s, offs_h)) * pd
+    else:
+        a = tl.load(vectors_ptr + depth * H + offs_h)
+        f1 = tl.load(block(f1_ptr + tiles - BS * H, H, offs_s, offs_h))
+        slope_d = tl.load(slope_ptr + 2 * BS + offs_s) * tl.sum(f1 * pd * a[None, :], 1)
+        delta_d = tl.load(block(kappa_ptr + tiles - BS * H, H, offs_s, offs_h)) * pd
+        delta_d += slope_d[:, None] * a[None, :] * f1
+    for j in range(depth - 2):
+        i = depth - 2 - j
+        tile = i * BS * H
+        A = tl.load(block(vectors_ptr + transposes + i * H * H, H, offs_h, offs_h))
+        gbar_d = tl.dot(delta_d, tl.trans(A), input_precision=DOT)
+        delta_d = gbar_d * tl.load(block(f1_ptr + tile, H, offs_s, offs_h))
+        pd = tl.load(block(pd_ptr + tile, H, offs_s, offs_h))
+        delta_d += tl.load(block(kappa_ptr + tile, H, offs_s, offs_h)) * pd
+    total = tl.sum(delta_d, 0)
+    if depth > 1:
+        A = tl.load(block(vectors_ptr + transposes, H, offs_h, offs_h))
+        gbar_d = tl.dot(delta_d, tl.trans(A), input_precision=DOT)
+        total = tl.sum(gbar_d * tl.load(block(f1_ptr, H, offs_s, offs_h)), 0)
+        total += v * tl.load(kappa_sum_ptr + offs_h)
+    return total
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -246,7 +296,7 @@ def _expectation_primal_kernel(
         first_product(
             head_ptr, xi_ptr, u_ptr,
             points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, n_q,
-            BS, H, BQ, NQ, POINTS, DOT,
+            BS, H, BQ, NQ, POINTS, DOT, not SHIFT_ONLY,
         )  # fmt: skip
         weight = row_weights(weights_ptr, stride_weight, row, stop, BS, WEIGHTS)
         for i_sign in range(n_signs):
@@ -286,29 +336,40 @@ def _expectation_tangent_kernel(
     for t in range(tile, tile_end):
         xi = work + (t - tile) * state
         slopes = xi + BS * qp
+        if SHIFT_ONLY:
+            for i_sign in range(n_signs):
+                kappa_ptr = tangent_ptr + slopes + 4 * BS + (4 * i_sign + 3) * depth * BS * H
+                kappa_sum = tl.sum(tl.load(block(kappa_ptr, H, offs_s, offs_h)), 0)
+                tl.store(difference_ptr + i_sign * H + offs_h, kappa_sum)
+            tl.debug_barrier()
         for i_direction in range(n_directions):
             step = tl.cast(i_direction + 1, tl.int64) * stride_direction
             if SHIFT_ONLY:
-                direction_ptr = directions_ptr + step - stride_direction
                 d_ptr = products_ptr + (pid * n_directions + i_direction) * H
             else:
-                direction_ptr = head_ptr + step
                 d_ptr = products_ptr + (pid * n_directions + i_direction) * size + H * qp
-                ud = product(tangent_ptr + xi, qp, 0, direction_ptr, qp, 0, NQ, 1, BS, H, BQ, DOT)
+                ud = product(tangent_ptr + xi, qp, 0, head_ptr + step, qp, 0, NQ, 1, BS, H, BQ, DOT)
                 tl.store(block(tangent_ptr, H, offs_s, offs_h), ud)
             for i_sign in range(n_signs):
                 tl.debug_barrier()
-                sign = 1.0 - 2.0 * i_sign
-                delta_d = tangent(
-                    head_ptr, direction_ptr, step, d_ptr, tangent_ptr,
-                    slopes + 4 * BS + i_sign * 4 * depth * BS * H, tangent_ptr + slopes + i_sign * BS,
-                    NQ, depth, sign, BS, H, BQ, CHUNK, LOSS, SHIFT_ONLY, DOT,
-                )  # fmt: skip
-                add_to(d_ptr + offs_h, tl.sum(delta_d, 0))
-                if not SHIFT_ONLY:
+                h_offset = slopes + 4 * BS + i_sign * 4 * depth * BS * H
+                slope_ptr = tangent_ptr + slopes + i_sign * BS
+                if SHIFT_ONLY:
+                    total = shift_tangent(
+                        head_ptr, directions_ptr + step - stride_direction, difference_ptr + i_sign * H, tangent_ptr,
+                        h_offset, slope_ptr, depth, BS, H, BQ, NQ, CHUNK, LOSS, DOT,
+                    )  # fmt: skip
+                    add_to(d_ptr + offs_h, total)
+                else:
+                    sign = 1.0 - 2.0 * i_sign
+                    delta_d = tangent(
+                        head_ptr, head_ptr + step, step, d_ptr, tangent_ptr, h_offset, slope_ptr, NQ, depth, sign,
+                        BS, H, BQ, CHUNK, DOT,
+                    )  # fmt: skip
+                    add_to(d_ptr + offs_h, tl.sum(delta_d, 0))
                     keep_difference(difference_ptr, delta_d, sign, BS, H)
-            tl.debug_barrier()
             if not SHIFT_ONLY:
+                tl.debug_barrier()
                 add_first_gradient(
                     d_ptr - H * qp, tangent_ptr + xi, difference_ptr, NQ, BS, H, BQ, CHUNK, DOT
                 )

@@ -148,15 +148,17 @@ def first_product(
     head_ptr, xi_ptr, u_ptr,
     points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, n_q,
     BS: tl.constexpr, H: tl.constexpr, BQ: tl.constexpr, NQ: tl.constexpr, POINTS: tl.constexpr, DOT: tl.constexpr,
+    KEEP: tl.constexpr,
 ):  # fmt: skip
-    """Draw a tile, leave xi (BS, qp) and u = M xi (BS, H) in the scratch area."""
+    """Draw a tile, leave xi (BS, qp), if KEEP, and u = M xi (BS, H) in the scratch area."""
     offs_h, offs_q, offs_s = tl.arange(0, H), tl.arange(0, BQ), tl.arange(0, BS)
     u = tl.zeros((BS, H), tl.float32)
     for jq in range(n_q):
         xi = draw_tile(
             points_ptr, stride_point, stride_point_column, row, stop, first, q, jq, seed, purpose, BS, BQ, POINTS
         )  # fmt: skip
-        tl.store(block(xi_ptr + jq * BQ, NQ * BQ, offs_s, offs_q), xi)
+        if KEEP:
+            tl.store(block(xi_ptr + jq * BQ, NQ * BQ, offs_s, offs_q), xi)
         m = tl.load(block(head_ptr + jq * BQ, NQ * BQ, offs_h, offs_q))
         u = tl.dot(xi, tl.trans(m), u, input_precision=DOT)
     tl.store(block(u_ptr, H, offs_s, offs_h), u)
@@ -253,7 +255,7 @@ def _expectation_grad_kernel(
         first_product(
             head_ptr, xi_ptr, u_ptr,
             points_ptr, stride_point, stride_point_column, row, stop, first, seed, purpose, q, n_q,
-            BS, H, BQ, NQ, POINTS, DOT,
+            BS, H, BQ, NQ, POINTS, DOT, True,
         )  # fmt: skip
         weight = row_weights(weights_ptr, stride_weight, row, stop, BS, WEIGHTS)
         for i_sign in range(n_signs):
