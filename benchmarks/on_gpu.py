@@ -156,7 +156,14 @@ def expectation(name: str) -> Callable[[Mapping[str, Any], torch.device], Call]:
     """Values, gradients or Hessian-vector products of a tanh network of equal widths, q = k = h."""
 
     def prepare(shape: Mapping[str, Any], device: torch.device) -> Call:
-        from sdp_kernels.expectation import Draw, Network, grad_batches, hvp_batches, value_batches
+        from sdp_kernels.expectation import (
+            Draw,
+            Network,
+            grad_batches,
+            hessian_b_batches,
+            hvp_batches,
+            value_batches,
+        )
 
         width, depth = int(shape["width"]), int(shape["depth"])
         made = torch.Generator().manual_seed(SEED)
@@ -164,8 +171,10 @@ def expectation(name: str) -> Callable[[Mapping[str, Any], torch.device], Call]:
         def matrix(*sizes: int) -> torch.Tensor:
             return torch.randn(*sizes, generator=made).mul_(width**-0.5).to(device)
 
-        L, b = matrix(width, width), matrix(width)
-        params = [t for _ in range(depth) for t in (matrix(width, width), matrix(width))]
+        # A Hessian in b takes k directions, so k is their number there.
+        k = int(shape["directions"]) if name == "hessian_b" else width
+        L, b = matrix(k, width), matrix(k)
+        params = [t for i in range(depth) for t in (matrix(width, width if i else k), matrix(width))]
         params += [matrix(width), torch.zeros((), device=device)]
         network = Network("tanh")
         draw = Draw(n=int(shape["samples"]) // 2, seed=SEED)  # antithetic: pairs
@@ -174,6 +183,8 @@ def expectation(name: str) -> Callable[[Mapping[str, Any], torch.device], Call]:
             return lambda: value_batches(L, b, params, network, draw, precision)
         if name == "grad":
             return lambda: grad_batches(L, b, params, network, draw, precision)
+        if name == "hessian_b":
+            return lambda: hessian_b_batches(L, b, params, network, draw, precision)
         n_columns = sum(t.numel() for t in (L, b, *params))
         directions = matrix(int(shape["directions"]), n_columns)
         return lambda: hvp_batches(L, b, params, network, draw, directions, precision)
@@ -186,6 +197,7 @@ CALLS: dict[str, Callable[[Mapping[str, Any], torch.device], Call]] = {
     "value": expectation("value"),
     "grad": expectation("grad"),
     "hvp": expectation("hvp"),
+    "hessian_b": expectation("hessian_b"),
 }
 
 

@@ -57,6 +57,7 @@ def test_calls_are_the_operations_they_name(call: str) -> None:
         "value": [(32,)],
         "grad": [(32,), (32, parameters)],
         "hvp": [(32,), (32, parameters), (32, 3, parameters)],
+        "hessian_b": [(32, 3, 3)],
     }[call]
     assert [tuple(t.shape) for t in (found if isinstance(found, tuple) else (found,))] == expected
 
@@ -75,6 +76,6 @@ def test_every_operation_of_the_report_can_be_timed() -> None:
 
     needed = {"normal": {"rows", "columns"}, "value": {"width", "depth", "samples", "precision"}}
     needed["grad"] = needed["value"]
-    needed["hvp"] = needed["value"] | {"directions"}
+    needed["hvp"] = needed["hessian_b"] = needed["value"] | {"directions"}
     for operation in operations():
         assert set(operation.shape) == needed[operation.call]

@@ -84,13 +84,14 @@ def judge_operations(
             yardstick = totals.get((operation.against, target))
             ratio = total / yardstick if total is not None and yardstick else None
             broken = []
-            if unknown and operation.at_most is not None:
+            at_most = operation.at_most if target in operation.judged_on else None
+            if unknown and at_most is not None:
                 broken.append(
                     f"cannot be predicted: the loops of {', '.join(unknown)} do not fit its inner_trips."
                 )
-            if ratio is not None and operation.at_most is not None and ratio > operation.at_most:
+            if ratio is not None and at_most is not None and ratio > at_most:
                 words = f"predicted to take {ratio:.3g} times as long as {operation.against}"
-                broken.append(f"{words}; the bar is at most {operation.at_most:g}.")
+                broken.append(f"{words}; the bar is at most {at_most:g}.")
             judged.append(
                 {
                     "operation": operation.name,
@@ -101,7 +102,7 @@ def judge_operations(
                     "steps": steps.get((operation.name, target)),
                     "against": operation.against or None,
                     "ratio": ratio,
-                    "at_most": operation.at_most,
+                    "at_most": at_most,
                     "broken": broken,
                 }
             )

@@ -71,8 +71,11 @@ def _operations(judged: Sequence[Record]) -> str:
         by_name.setdefault(record["operation"], {})[record["target"]] = record
     rows = []
     for name, found in by_name.items():
-        any_one = next(iter(found.values()))
-        bar = f"{any_one['at_most']:g} x {any_one['against']}" if any_one["at_most"] else None
+        judged_on = [record for record in found.values() if record["at_most"] is not None]
+        bar = None
+        if judged_on:
+            where = ", ".join(CHIPS[record["target"]].name for record in judged_on)
+            bar = f"{judged_on[0]['at_most']:g} x {judged_on[0]['against']} ({where})"
         cells = []
         for target in targets:
             record = found.get(target, {})

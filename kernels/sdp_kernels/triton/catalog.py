@@ -163,11 +163,13 @@ class Operation(NamedTuple):
     Attributes:
         name: unique in the catalogue, such as "gradient w64 high".
         steps: (entry name, variant label) of every launch, in order; one that runs twice stands twice.
-        call: what `make gpu` times (benchmarks/on_gpu.py): "normal", "value", "grad" or "hvp".
+        call: what `make gpu` times (benchmarks/on_gpu.py): "normal", "value", "grad", "hvp" or
+            "hessian_b".
         shape: sizes of that call: "rows", "columns" of normals; "width" (q = k = h), "depth", "samples" (antithetic
             pairs count twice), "precision" and, for HVPs, "directions".
         against: name of the operation whose predicted time is the yardstick; empty for none.
-        at_most: largest ratio of the predicted times, on every target where both are shipped.
+        at_most: largest ratio of the predicted times.
+        judged_on: targets where `at_most` is a bar; on the others the ratio is told.
     """
 
     name: str
@@ -176,6 +178,7 @@ class Operation(NamedTuple):
     shape: Mapping[str, Constant]
     against: str = ""
     at_most: float | None = None
+    judged_on: tuple[str, ...] = TARGETS
 
 
 def everywhere(launch: Launch) -> dict[str, Launch]:
@@ -191,7 +194,9 @@ def entries() -> tuple[Entry, ...]:
 def operations() -> tuple[Operation, ...]:
     """What the kernels are for, with the bars on predicted times."""
     normals = Operation("2^30 normals", (("normal", "32-bit"),), "normal", {"rows": 2**24, "columns": 64})
-    return (normals,)
+    from sdp_kernels.triton import expectation_catalog  # it imports the types above
+
+    return (normals, *expectation_catalog.operations())
 
 
 # A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.
@@ -295,4 +300,6 @@ def _activations() -> tuple[Entry, ...]:
 
 
 def _expectation() -> tuple[Entry, ...]:
-    return ()
+    from sdp_kernels.triton import expectation_catalog  # it imports the types above
+
+    return expectation_catalog.entries()

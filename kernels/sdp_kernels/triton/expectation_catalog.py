@@ -2,12 +2,25 @@
 
 The problem is q = k = h = the width, two hidden layers of tanh, 2^20 samples as 2^19 antithetic pairs; a unit is a
 sample, a pass is a tile of BS pairs. Bytes that stay in the caches are counted as written and read by the kernel's
-loads and stores, none of them as a hit of the first level.
+loads and stores, none of them as a hit of the first level, save the head's own weights: at most 48 KB up to width 64,
+read again and again by all programs of a multiprocessor.
 """
 
 from __future__ import annotations
 
-from sdp_kernels.triton.catalog import TARGETS, Bars, Constant, Entry, Launch, Operation, Variant, Work
+from sdp_kernels.triton.catalog import (
+    GFX942,
+    NVIDIA,
+    SM_90,
+    TARGETS,
+    Bars,
+    Constant,
+    Entry,
+    Launch,
+    Operation,
+    Variant,
+    Work,
+)
 from sdp_kernels.triton.expectation_configs import PRECISIONS, WIDTHS, Config, config
 
 DEPTH = 2
@@ -95,7 +108,9 @@ def operations() -> tuple[Operation, ...]:
             value = f"value {name}"
             found += [
                 Operation(value, (("expectation_value", name),), "value", shape),
-                Operation(f"gradient {name}", (("expectation_grad", name),), "grad", shape, value, 4.0),
+                Operation(
+                    f"gradient {name}", (("expectation_grad", name),), "grad", shape, value, 4.0, (SM_90,)
+                ),
             ]
             # Only directions in b keep 16 products below 20 values: a general one takes 7 GEMMs to a value's 1.5
             # (`expectation_configs.py`).
@@ -105,12 +120,13 @@ def operations() -> tuple[Operation, ...]:
             ):
                 step = label(call, width, precision)
                 steps = (("expectation_primal", step), ("expectation_tangent", step))
-                found.append(Operation(f"{DIRECTIONS} {words} {name}", steps, timed, many, value, at_most))
+                found.append(
+                    Operation(f"{DIRECTIONS} {words} {name}", steps, timed, many, value, at_most, (SM_90,))
+                )
     return tuple(found)
 
 
 def _variant(kernel: str, call: str, width: int, precision: str) -> Variant:
-    tiles = {target: config(call, width, precision, target) for target in TARGETS}
     constants: dict[str, Constant] = {"H": width, "LOSS": "none"}
     if kernel != "tangent":
         constants.update({"ACTIVATION": "tanh", "POINTS": False, "WEIGHTS": False})
@@ -120,47 +136,53 @@ def _variant(kernel: str, call: str, width: int, precision: str) -> Variant:
         label(call, width, precision),
         signature=_SIGNATURES[kernel],
         constants=constants,
-        launches={target: _launch(kernel, call, width, tile) for target, tile in tiles.items()},
-        work=_work(kernel, call, width, tiles[TARGETS[0]]),
+        launches={target: _launch(kernel, call, width, precision, target) for target in TARGETS},
+        work=_work(kernel, call, width, precision, TARGETS[0]),
         bars=Bars(tensor=True),
         aligned=("stride_direction",) if kernel == "tangent" else (),
     )
 
 
-def _launch(kernel: str, call: str, width: int, tile: Config) -> Launch:
+def _launch(kernel: str, call: str, width: int, precision: str, target: str) -> Launch:
+    tile = config(call, width, precision, target)
     constants: dict[str, Constant] = {"BS": tile.rows, "BQ": tile.columns, "DOT": tile.dot}
     constants["NQ"] = min(width, MAX_Q) // tile.columns
     if kernel in ("primal", "tangent"):
         constants["CHUNK"] = tile.chunk
-    work = _work(kernel, call, width, tile)
+    work = _work(kernel, call, width, precision, target)
     return Launch(tile.warps, 1, constants, work=work, options=tile.options)
 
 
-def _work(kernel: str, call: str, width: int, tile: Config) -> Work:
+def _work(kernel: str, call: str, width: int, precision: str, target: str) -> Work:
     """Costs of a sample; GEMMs and bytes are counted for a tile of pairs and divided."""
+    tile = config(call, width, precision, target)
+    by_target = _UNROLLED.get((kernel, call, f"w{width}-{precision}"), {})
+    unrolled = by_target.get(target, _ALL if target == GFX942 else ())
     H, D, qp, rows = width, DEPTH, min(width, MAX_Q), tile.rows
     above, is_full = D - 1, call == "hvp"
     half, square = H * qp, above * H * H  # weights of the product with xi, which a pair shares, and above it
     block, xi = rows * H, rows * qp
     if kernel == "value":
-        gemms, numbers = half + 2 * square, half + 2 * square
+        gemms, numbers = half + 2 * square, half + 2 * square if H > 64 else 0
     elif kernel == "grad":
         gemms = 2 * half + 6 * square
-        numbers = 3 * half + 8 * square + 2 * xi + (8 + 6 * above + 2 * max(0, D - 2)) * block
+        numbers = 2 * half + 4 * square + 2 * xi + (8 + 2 * above + 4 * max(0, D - 2)) * block
     elif kernel == "primal":
         gemms = half + 4 * square + (half + 2 * square if is_full else 0)
-        numbers = half + 4 * square + 2 * xi + (3 + 8 * D + 12 * above) * block
-        numbers += 2 * half + 4 * square + (4 + 4 * above) * block if is_full else 0
+        if is_full:
+            numbers = 2 * half + 4 * square + 2 * xi + (8 + 2 * (10 * above + 4)) * block
+        else:
+            numbers = (3 + 2 * (8 * above + 2)) * block
     elif is_full:
         gemms = 2 * half + 12 * square
-        numbers = 3 * half + 12 * square + 2 * xi + (7 + 2 * (15 * above + 3)) * block
+        numbers = 3 * half + 8 * square + 2 * xi + (7 + 2 * (14 * above + 3)) * block
     else:
-        gemms, numbers = 4 * square, 4 * square + 2 * (9 * above + 1) * block
+        gemms, numbers = 4 * square, 6 * block + 4 * max(0, D - 2) * block
     passes = DIRECTIONS if kernel == "tangent" else 1
     return Work(
         unit="sample",
         units_per_pass=2 * rows,
-        inner_trips=_trips(kernel, call, tile, H, qp),
+        inner_trips=_trips(kernel, call, tile, H, qp, unrolled),
         tensor_flops=float(passes * gemms),  # two a multiply-add, and two samples a pair
         tensor_passes=3 if tile.dot == "tf32x3" else 1,
         tensor_type="fp32" if tile.dot == "ieee" else "tf32",
@@ -169,24 +191,57 @@ def _work(kernel: str, call: str, width: int, tile: Config) -> Work:
     )
 
 
-def _trips(kernel: str, call: str, tile: Config, width: int, qp: int) -> tuple[float, ...]:
-    """Passes of the inner loops in the order of the program; a loop of one pass leaves no trace."""
-    above, signs = float(DEPTH - 1), 2.0
+# Loops of a known number of passes that the compilers unroll, by their names in `_trips`; AMD's unrolls all.
+_ALL = ("draw", "forward", "outer", "backward", "first", "rows")
+_UNROLLED: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {
+    ("primal", "hvp", "w16-fast"): dict.fromkeys(NVIDIA, _ALL),
+    ("primal", "hvp", "w32-fast"): {"sm_100": _ALL},
+    ("primal", "hvp", "w64-fast"): {"sm_80": _ALL[:4], "sm_90": ("rows",), "sm_100": (*_ALL[:4], "rows")},
+    ("primal", "hvp", "w64-high"): {"sm_90": ("rows",)},
+    ("primal", "shift", "w64-fast"): {"sm_100": _ALL},
+    ("tangent", "hvp", "w16-fast"): dict.fromkeys(NVIDIA, _ALL),
+    ("tangent", "hvp", "w16-high"): {"sm_80": ("rows",)},
+    ("tangent", "hvp", "w32-fast"): {
+        **dict.fromkeys(("sm_80", "sm_90"), ("forward", "backward")),
+        "sm_100": _ALL,
+    },
+    ("tangent", "hvp", "w64-fast"): {
+        "sm_80": ("draw", "forward", "backward", "rows"),
+        "sm_90": ("forward", "outer", "backward", "rows"),
+        "sm_100": ("draw", "forward", "backward", "rows"),
+    },
+    ("tangent", "hvp", "w64-high"): {"sm_90": ("rows",)},
+    ("tangent", "shift", "w16-fast"): {"sm_80": ("remainder",)},  # unrolled by some, the rest is a loop
+    ("tangent", "shift", "w64-fast"): {"sm_100": _ALL},
+}
 
-    def known(*passes: int) -> tuple[float, ...]:
-        return tuple(float(number) for number in passes if number > 1)
+
+def _trips(
+    kernel: str, call: str, tile: Config, width: int, qp: int, unrolled: tuple[str, ...]
+) -> tuple[float, ...]:
+    """Passes of the inner loops in the order of the program; a loop of one pass, or unrolled, leaves no trace."""
+    above, signs, m = float(DEPTH - 1), 2.0, float(DIRECTIONS)
+
+    def known(name: str, passes: int) -> tuple[float, ...]:
+        return (float(passes),) if passes > 1 and name not in unrolled else ()
 
     blocks, chunks, row_chunks = qp // tile.columns, width // tile.chunk, tile.rows // tile.chunk
-    drawing = (float(blocks),)
+    first = known("first", blocks)
     if kernel == "value":
-        return (*drawing, signs, above)
+        return (float(blocks), signs, above)
     if kernel == "grad":
-        return (*drawing, signs, above, above, *known(blocks))
-    is_full = call == "hvp"
-    first_gradient = known(blocks, row_chunks) if is_full else ()
-    terms = 2 if is_full and kernel == "tangent" else 1
-    outer = known(terms * row_chunks) if is_full else ()
-    layers = (above, *known(terms * chunks), above, *outer, *known(terms * chunks))
+        return (float(blocks), signs, above, above, *first)
+    if kernel == "tangent" and call == "shift":
+        inner = known("forward", chunks)
+        rest = (above - 1,) if "remainder" in unrolled else ()
+        return (signs, m, signs, *inner, above - 1, *rest, *inner, above - 1)  # the last start at depth 3
+    terms = 2 if kernel == "tangent" else 1
+    layers = (signs, above, *known("forward", terms * chunks), above)
+    if call == "hvp":
+        layers += known("outer", terms * row_chunks)
+    layers += known("backward", terms * chunks)
+    if call == "hvp":
+        layers += (*first, *known("rows", row_chunks))
     if kernel == "primal":
-        return (*drawing, signs, *layers, *first_gradient)
-    return (float(DIRECTIONS), *(known(blocks) if is_full else ()), signs, *layers, *first_gradient)
+        return (float(blocks), *layers)
+    return (m, *known("draw", blocks), *layers)
