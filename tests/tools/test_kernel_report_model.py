@@ -185,6 +185,10 @@ def test_operations_add_their_steps_and_compare() -> None:
     ]
     assert judged["grad", "gfx942"]["ratio"] is None  # no yardstick there
     assert ("value", "gfx942") not in judged
+    elsewhere = [operations[0]._replace(judged_on=("sm_80",)), operations[1]]
+    told = {e["target"]: e for e in judge_operations(elsewhere, records) if e["operation"] == "grad"}
+    assert told["sm_90"]["ratio"] == pytest.approx(5)
+    assert told["sm_90"]["broken"] == []
     lost = [
         {**r, "predicted_seconds": None, "uncounted": "3 loops."} if r["kernel"] == "pass" else r
         for r in records
