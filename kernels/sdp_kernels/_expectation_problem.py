@@ -96,8 +96,10 @@ def check_tensors(L: Tensor, named: Sequence[tuple[str, Tensor]], entries: bool)
             raise TypeError(f"{name} is {tensor.dtype} but L is {L.dtype}; all tensors must share a dtype.")
         if tensor.device != L.device:
             raise ValueError(f"{name} is on {tensor.device} but L is on {L.device}.")
-        if entries and not _is_finite(tensor):
-            raise ValueError(f"{name} has entries that are not finite.")
+    # One look at all of them: a look at each costs as much as the kernel itself on a small head.
+    if entries and not _is_finite(torch.cat([tensor.detach().reshape(-1) for _, tensor in named])):
+        name = next(name for name, tensor in named if not _is_finite(tensor))
+        raise ValueError(f"{name} has entries that are not finite.")
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -68,3 +70,17 @@ def test_extra_rows_share_the_row_space() -> None:
     assert law.rank == 5
     torch.testing.assert_close(law.L @ law.Q.T, torch.cat([W, U]), rtol=0.0, atol=1e-14)
     assert reduce_law(W, W[:2]).rank == 2
+
+
+@pytest.mark.parametrize("condition", [1.0, 5e3, 2e4])
+def test_the_short_way_and_the_long_way_agree(condition: float) -> None:
+    # Below a condition number of 1e4 float32 rows take the square root of W W^T; the two must meet there.
+    generator = torch.Generator().manual_seed(3)
+    U, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))
+    V, _ = torch.linalg.qr(torch.randn(40, 6, generator=generator, dtype=torch.float64))
+    W = (U * torch.logspace(0, -math.log10(condition), 6, dtype=torch.float64)) @ V.T
+    law, exact = reduce_law(W.float()), reduce_law(W.float().double())
+    assert law.rank == exact.rank == 6
+    assert float((law.L - exact.L).abs().max()) < 1e-6
+    assert float((law.Q.double().T @ law.Q.double() - torch.eye(6)).abs().max()) < 1e-6
+    assert float((law.L.double() @ law.Q.double().T - W).abs().max()) < 1e-6
