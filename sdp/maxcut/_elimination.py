@@ -13,13 +13,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sdp.maxcut.bound import UNIT_ROUNDOFF
+
 DEGREE_1, DEGREE_2, DEGREE_3, DOMINATING, TWINS = range(5)
 RULES = ("degree 1", "degree 2", "degree 3", "dominating edge", "twins")
 HUB = 1024  # degree from which on no edge between two such vertices is looked for on behalf of a small one
 SCANNED = (
     32  # degree up to which a vertex is searched for a dominating edge whenever something near it changed
 )
-ULP = 2.0**-53  # of a float64 rounded to nearest
 _NONE = -1
 _SPLITTER = 2.0**27 + 1  # cuts the 53 bits of a float64 into two halves
 _LEAST_PRODUCT = 1e-200  # whose rounding error is still no subnormal number
@@ -176,7 +177,7 @@ def _remove_small(net: Network, log: Log, u: int, exact: bool) -> bool:
     while net.head[u] >= 0:
         _remove(net, net.head[u] >> 1)
     if not exact:
-        net.lost[0] += 16 * ULP * (abs(w1) + abs(w2) + abs(w3))
+        net.lost[0] += 16 * UNIT_ROUNDOFF * (abs(w1) + abs(w2) + abs(w3))
     if d == 1:
         _wait(net, a)
     elif d == 2:
@@ -214,7 +215,7 @@ def _contract_dominating(net: Network, log: Log, u: int, exact: bool) -> None:
     if 2.0 * largest < total:
         return
     if not exact:
-        net.lost[0] += 4 * ULP * net.degree[u] * total
+        net.lost[0] += 4 * UNIT_ROUNDOFF * net.degree[u] * total
     sign = -1.0 if net.weight[heaviest >> 1] > 0.0 else 1.0
     merge(net, log, u, net.to[heaviest], sign, DOMINATING, exact)
 
@@ -235,7 +236,7 @@ def merge(net: Network, log: Log, u: int, v: int, sign: float, rule: int, exact:
         if sign < 0.0:
             constant += w  # cut where s_x = s_v, and for x = v always
             if not exact:
-                net.lost[0] += ULP * abs(constant)
+                net.lost[0] += UNIT_ROUNDOFF * abs(constant)
         if x != v:
             _add(net, v, x, sign * w, exact)
     _wait(net, v)
@@ -433,7 +434,7 @@ def _add(net: Network, u: int, v: int, w: float, exact: bool) -> None:
         return
     weight = net.weight[h >> 1] + w
     if not exact:
-        net.lost[0] += ULP * abs(weight)
+        net.lost[0] += UNIT_ROUNDOFF * abs(weight)
     net.weight[h >> 1] = weight
     if weight == 0.0:
         _remove(net, h >> 1)

@@ -45,8 +45,9 @@ def main(problem: str, answer: str) -> None:
         join = least_join(incidence, costs * (factor - 1) + rng.integers(0, spread, costs.size), odd)
         if costs[join].sum() != cost:
             raise RuntimeError(f"a least T-join of cost {costs[join].sum()} beside one of {cost}.")
-        if disagreement(parts, join) < least:
-            least = disagreement(parts, join)
+        found = disagreement(parts, join)
+        if found < least:
+            least = found
             _write(answer, join)
 
 

@@ -40,7 +40,7 @@ from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step
 DENSE_VERTICES = 2000
 COLUMNS = 8  # one 64-byte cache line of float64 a vertex; 4 columns need 20% more steps at the same delta
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
-_UNIT_ROUNDOFF = 2.0**-53
+UNIT_ROUNDOFF = 2.0**-53
 _ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
 _LONGEST_COLUMN = 3.0  # over sqrt n: P(|x| > sqrt n + t) <= exp(-t^2/2) for a normal x in R^n
 _LEAST_TAU = 1e-14  # of the spectrum's width: about what float64 can certify
@@ -133,7 +133,7 @@ def dense_bound(problem: Problem, h: Tensor) -> Bound:
     matrix.diagonal().add_(scaled.diagonal)
     lowest = float(torch.linalg.eigvalsh(matrix)[0])
     # Off the diagonal the norm is at most 1; h may be negative and its size far above `upper`.
-    error = _EIGENSOLVER_ULPS * n * _UNIT_ROUNDOFF * (1 + float(scaled.diagonal.abs().max()))
+    error = _EIGENSOLVER_ULPS * n * UNIT_ROUNDOFF * (1 + float(scaled.diagonal.abs().max()))
     return Bound(_Value(problem, h, scaled.d)(max(0.0, error - lowest)), "dense", 0.0, h)
 
 
@@ -194,7 +194,7 @@ def chebyshev_bound(
     q = _quantile(delta, columns)
     degree = int(problem.csr.indptr.diff().max())
     norm_of_b = float(diagonal.abs().max()) + 2 / scaled.upper
-    step_error = _UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
+    step_error = UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
     largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
     tau, value_of = math.inf, _Value(problem, h, scaled.d)
     for k in range(2, steps + 1):
@@ -281,6 +281,6 @@ class _Value:
         # The sums are correctly rounded; the few operations on them err by ulps of their terms.
         # Not of `dual`: where h is negative its two parts nearly cancel.
         terms = problem.absolute_weight + abs(self._sum_h) + tau * self._sum_d + problem.lost_weight
-        slack = 8 * _UNIT_ROUNDOFF * terms
+        slack = 8 * UNIT_ROUNDOFF * terms
         value = (scaled + slack) / problem.scale
         return float(math.floor(value)) if problem.graph.is_integer else value

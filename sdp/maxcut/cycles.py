@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp.maxcut import _cycle_family
-from sdp.maxcut.bound import Bound
+from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound
 from sdp.maxcut.graph import Graph
 
 LONGEST = 12  # edges of a cycle; faces of road networks have fewer once chains are gone
-_ULP = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,8 @@ def _value_of(
     sizes = np.bincount(rows.cycle_of[positive], minlength=rows.n_cycles)
     right = math.fsum((multipliers * (sizes - 1)).tolist())
     left = math.fsum(np.maximum(weights - used, 0.0).tolist())
-    slack = 4 * _ULP * (right + left + math.fsum(np.abs(weights).tolist()) + math.fsum(each.tolist()))
+    slack = (
+        4 * UNIT_ROUNDOFF * (right + left + math.fsum(np.abs(weights).tolist()) + math.fsum(each.tolist()))
+    )
     value = right + left + slack
     return float(math.floor(value)) if graph.is_integer else value

@@ -30,7 +30,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from sdp.maxcut import _cycle_family
-from sdp.maxcut.bound import Bound
+from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound
 from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.graph import Graph
 
@@ -123,7 +123,7 @@ def _value(graph: Graph, weights: NDArray[np.float64], costs: NDArray[np.float64
     least = math.fsum(costs.tolist()) * grid
     total = math.fsum(weights[weights > 0].tolist())
     value = total - least
-    return float(math.floor(value)) if graph.is_integer else value + 4 * 2.0**-53 * (total + least)
+    return float(math.floor(value)) if graph.is_integer else value + 4 * UNIT_ROUNDOFF * (total + least)
 
 
 def _grid(weights: NDArray[np.float64]) -> float:

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdp.maxcut import _elimination
-from sdp.maxcut._elimination import RULES, TWINS, ULP, Log
+from sdp.maxcut._elimination import RULES, TWINS, Log
+from sdp.maxcut.bound import UNIT_ROUNDOFF
 from sdp.maxcut.graph import Graph
 
 _MOST_EDGES = 2**30  # half-edges are numbered in 32 bits
@@ -101,7 +102,7 @@ class Reduction:
             return whole
         if self.is_exact and self.graph.is_integer and bound == math.floor(bound):
             return float(math.floor(whole)) if self.original.is_integer else whole
-        return whole + self.lost_weight + 4 * ULP * (abs(self.constant) + self.unit * abs(bound))
+        return whole + self.lost_weight + 4 * UNIT_ROUNDOFF * (abs(self.constant) + self.unit * abs(bound))
 
     def __repr__(self) -> str:
         rules = ", ".join(f"{name} {count:,}" for name, count in self.removed.items() if count)

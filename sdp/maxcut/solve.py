@@ -204,7 +204,10 @@ class _Solve:
 
     def offer_signs(self, problem: Problem, signs: Tensor) -> None:
         """Keeps the partition of the whole graph that extends signs of the problem, if it cuts more than the best."""
-        partition = problem.partition(signs)
+        self.offer_left(problem.partition(signs))
+
+    def offer_left(self, partition: NDArray[np.uint8]) -> None:
+        """Keeps the partition of the whole graph that extends one of what is left, if it cuts more than the best."""
         self.offer_partition(partition if self.reduction is None else self.reduction.lift(partition))
 
     def offer_problem_bound(self, bound: Bound) -> None:
@@ -358,8 +361,7 @@ class _Solve:
             matching = self._match(graph, family, should_stop)
             if matching is not None:
                 self.offer_problem_bound(matching.bound)
-                part = matching.partition
-                self.offer_partition(part if self.reduction is None else self.reduction.lift(part))
+                self.offer_left(matching.partition)
         elif self.reduction is not None and not should_stop():
             self.offer_bound(packing_bound(self.graph, find_cycles(self.graph, WHOLE_LONGEST, should_stop)))
 
