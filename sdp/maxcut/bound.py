@@ -10,16 +10,8 @@ y_i = -(deg_i + h_i)/4 for C = -Lap/4). d is the weighted degree plus a little, 
 spectrum in [-1, 2] and hubs do not set its width.
 
 tau comes from a dense symmetric eigensolver for small graphs, and otherwise from the block Chebyshev
-certificate: with B = I - 2 D^-1/2 M D^-1/2 / up and Y = T_k(B) X for Gaussian X of c columns,
-
-    P(every column's component along the lowest eigenvector is below q) = delta,   q = sqrt2 erfinv(delta^(1/c)),
-
-so with probability 1 - delta  max_j |Y_j| >= q T_k(1 + 2 tau/up), that is
-
-    tau <= (up/2) (cosh(acosh(max_j |Y_j| / q) / k) - 1).
-
-It holds for every k of one run at once, because the event does not depend on k. An eigenvalue above `up` would
-only make Y larger. Compare Kuczynski and Wozniakowski (1992), whose Lanczos bound needs reorthogonalisation.
+certificate of `sdp.optim.chebyshev`: with B = I - 2 D^-1/2 M D^-1/2 / up and Y = T_k(B) X for Gaussian X of c columns,
+max_j |Y_j| bounds T_k(1 + 2 tau/up). It holds for every k of one run at once.
 """
 
 from __future__ import annotations
@@ -30,21 +22,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import erfinv
 from torch import Tensor
 
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.problem import Problem
+from sdp.optim.chebyshev import COLUMNS as COLUMNS
+from sdp.optim.chebyshev import TOO_LARGE, Growth
+from sdp.optim.chebyshev import UNIT_ROUNDOFF as UNIT_ROUNDOFF
+from sdp.optim.chebyshev import quantile as _quantile
+from sdp.optim.chebyshev import steps_for as steps_for
 from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step
 
 DENSE_VERTICES = 2000
-COLUMNS = 8  # one 64-byte cache line of float64 a vertex; 4 columns need 20% more steps at the same delta
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
-UNIT_ROUNDOFF = 2.0**-53
 _ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
-_LONGEST_COLUMN = 3.0  # over sqrt n: P(|x| > sqrt n + t) <= exp(-t^2/2) for a normal x in R^n
-_LEAST_TAU = 1e-14  # of the spectrum's width: about what float64 can certify
-_TOO_LARGE = 1e100  # a block this long has proved all it can, and would overflow
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
 _EIGENSOLVER_ULPS = 4.0  # LAPACK's error is a small multiple of n ulps of the norm
 
@@ -137,14 +128,6 @@ def dense_bound(problem: Problem, h: Tensor) -> Bound:
     return Bound(_Value(problem, h, scaled.d)(max(0.0, error - lowest)), "dense", 0.0, h)
 
 
-def steps_for(tau: float, n: int, upper: float, delta: float, columns: int = COLUMNS) -> int:
-    """Chebyshev steps after which a matrix without an eigenvalue below 0 is certified to -tau."""
-    start = math.acosh(max(2.0, (math.sqrt(n) + _LONGEST_COLUMN) / _quantile(delta, columns)))
-    # acosh(1 + 2x) = 2 asinh(sqrt x), which does not round to 0 for small x.
-    rate = 2 * math.asinh(math.sqrt(max(tau / upper, _LEAST_TAU)))
-    return max(2, math.ceil(start / rate))
-
-
 def chebyshev_bound(
     problem: Problem,
     h: Tensor,
@@ -196,21 +179,17 @@ def chebyshev_bound(
     norm_of_b = float(diagonal.abs().max()) + 2 / scaled.upper
     step_error = UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
     largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
-    tau, value_of = math.inf, _Value(problem, h, scaled.d)
+    growth, value_of = Growth(scaled.upper, q, step_error, largest), _Value(problem, h, scaled.d)
     for k in range(2, steps + 1):
         squares = chebyshev_step(rows, diagonal, current, previous)
         current, previous = previous, current
         norm = math.sqrt(float(squares.max()))
-        largest = max(largest, norm)
-        sure = q - 0.5 * (k + 1) * (k + 2) * step_error * largest
-        if sure > 0:
-            # cosh x - 1 = 2 sinh^2(x/2), without the cancellation.
-            tau = min(tau, scaled.upper * math.sinh(math.acosh(max(1.0, norm / sure)) / (2 * k)) ** 2)
-        if norm > min(_TOO_LARGE, most_growth * math.sqrt(n)) or (
+        tau = growth.after(k, norm)
+        if norm > min(TOO_LARGE, most_growth * math.sqrt(n)) or (
             should_stop is not None and should_stop(value_of(tau))
         ):
             break
-    return Bound(value_of(tau), "chebyshev", delta, h), current
+    return Bound(value_of(growth.tau), "chebyshev", delta, h), current
 
 
 def ritz_vectors(problem: Problem, h: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,11 +237,6 @@ def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tens
             break
         raised = raised + _OVERSHOOT * theta * mass * root * u.abs()
     return raised
-
-
-def _quantile(delta: float, columns: int) -> float:
-    """The q such that a column of `columns` standard normal numbers all lie within (-q, q) with probability delta."""
-    return math.sqrt(2.0) * float(erfinv(delta ** (1.0 / columns)))
 
 
 class _Value:

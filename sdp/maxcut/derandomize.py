@@ -33,8 +33,8 @@ import torch
 from torch import Tensor
 
 from sdp.maxcut import streams
-from sdp.maxcut.axes import maximise_along, principal_axes
-from sdp.maxcut.descent import descend
+from sdp.optim.axes import maximise_along, principal_axes
+from sdp.optim.descent import descend
 from sdp_kernels import probit_cut, replicas
 from sdp_kernels.graph import CSR
 from sdp_kernels.probit_cut import Law

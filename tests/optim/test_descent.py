@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdp.maxcut.descent import descend, inner
+from sdp.optim.descent import descend, inner
 
 
 class Quadratic:

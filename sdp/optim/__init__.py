@@ -1,0 +1,1 @@
+"""Optimisation with proofs: perturbed descent, curvature certificates, second-order points, derandomisation."""
