@@ -50,12 +50,14 @@ class Bound:
             "cycle packing", "matching" or "exact reduction".
         delta: probability that the bound is wrong, over its own random numbers; 0 for the other kinds.
         h: float64 (n,), the dual vector in problem order and units, or None.
+        steps: of the Chebyshev recurrence; 0 for the other kinds.
     """
 
     value: float
     kind: str
     delta: float
     h: Tensor | None = None
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ def chebyshev_bound(
     step_error = UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
     largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
     growth, value_of = Growth(scaled.upper, q, step_error, largest), _Value(problem, h, scaled.d)
+    k = 1
     for k in range(2, steps + 1):
         squares = chebyshev_step(rows, diagonal, current, previous)
         current, previous = previous, current
@@ -189,7 +192,7 @@ def chebyshev_bound(
             should_stop is not None and should_stop(value_of(tau))
         ):
             break
-    return Bound(value_of(growth.tau), "chebyshev", delta, h), current
+    return Bound(value_of(growth.tau), "chebyshev", delta, h, k), current
 
 
 def ritz_vectors(problem: Problem, h: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,7 @@ class Reduction:
             power of two and add up to less than 2^51 of it.
         kept: int64 (graph.n_vertices,), the vertices of the original that are left, rising.
         removed: number of vertices that each rule removed.
+        log: what was done, vertex by vertex.
     """
 
     original: Graph
@@ -62,7 +63,7 @@ class Reduction:
     is_exact: bool
     kept: NDArray[np.int64]
     removed: dict[str, int]
-    _log: Log
+    log: Log
 
     def lift(self, partition: ArrayLike) -> NDArray[np.uint8]:
         """The best partition of the original that extends one of `graph`.
@@ -84,7 +85,7 @@ class Reduction:
             raise ValueError(f"partition must have shape ({self.graph.n_vertices},); got {part.shape}.")
         sides = np.zeros(self.original.n_vertices, np.uint8)
         sides[self.kept] = part > 0
-        _elimination.lift(self._log, sides)
+        _elimination.lift(self.log, sides)
         return sides
 
     def restrict(self, partition: ArrayLike) -> NDArray[np.uint8]:
@@ -191,7 +192,7 @@ def _reduction(graph: Graph, net: _elimination.Network, log: Log, unit: float, e
         is_exact=exact,
         kept=kept,
         removed=dict(zip(RULES, net.counts[1:].tolist(), strict=True)),
-        _log=used,
+        log=used,
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -278,7 +278,7 @@ class _Run:
     def _keep(self, bound: Bound) -> None:
         if not math.isfinite(bound.value) or (self.best is not None and bound.value >= self.best.value):
             return
-        self.best = Bound(bound.value, bound.kind, self.delta if bound.delta else 0.0, bound.h)
+        self.best = replace(bound, delta=self.delta if bound.delta else 0.0)
         if self.report is not None:
             self.report(self.value, self.best)
 
