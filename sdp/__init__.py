@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from sdp.maxcut.graph import Graph as Graph
     from sdp.maxcut.solve import MaxCutResult as MaxCutResult
     from sdp.maxcut.solve import maxcut as maxcut
+    from sdp.optim.pgd import PGD as PGD
 
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
+    "PGD",
     "Blocks",
     "CallableHead",
     "Estimate",
@@ -46,6 +48,7 @@ _HOME = {  # public name -> module that defines it
     "Graph": "sdp.maxcut.graph",
     "MLP": "sdp.expectation.heads",
     "MaxCutResult": "sdp.maxcut.solve",
+    "PGD": "sdp.optim.pgd",
     "TeacherStudent": "sdp.expectation.heads",
     "maxcut": "sdp.maxcut.solve",
 }

@@ -1,7 +1,8 @@
 """The mathematics of the block Chebyshev certificate: how far an eigenvalue can lie below a believed spectrum.
 
 M is symmetric, its spectrum is believed to lie in [low, low + width], B = I - 2 (M - low I) / width, and Y = T_k(B) X
-for a Gaussian X of c columns. An eigenvalue low - t of M is one of 1 + 2 t / width of B. With q = sqrt2 erfinv(delta^(1/c)),
+for a Gaussian X of c columns. An eigenvalue low - t of M is one of 1 + 2 t / width of B. With
+q = sqrt2 erfinv(delta^(1/c)),
 
     P(every column's component along the lowest eigenvector is below q) = delta,
 
@@ -56,8 +57,8 @@ def steps_for(tau: float, n: int, upper: float, delta: float, columns: int = COL
 class Growth:
     """The certified tau of one run, step by step.
 
-    Rounding. Let a step err by at most e = `step_error` max |Y| in norm. An error made j steps before the end grows by
-    at most (j + 1) T_j(1 + 2 tau/width), so the component along the lowest eigenvector is at least
+    Rounding. Let a step err by at most e = `step_error` max |Y| in norm. An error made j steps before the end grows
+    by at most (j + 1) T_j(1 + 2 tau/width), so the component along the lowest eigenvector is at least
     T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
 
     Attributes:

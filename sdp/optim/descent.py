@@ -121,9 +121,12 @@ def inner(x: Tensor, y: Tensor) -> float:
     """Sum of x * y over blocks of SUM_BLOCK, added in float64.
 
     One thread, no product kept: 10^7 float32 entries took 3 to 8 ms where torch's product and sum took 94 ms,
-    both beside other work. torch's own full sum also depends on the number of threads.
+    both beside other work. torch's own full sum also depends on the number of threads. On other devices, and of
+    dtypes that numpy lacks, the whole sum is torch's, in float64.
     """
-    a, b = x.flatten().numpy(), y.flatten().numpy()
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return float(x.double().flatten() @ y.double().flatten())
+    a, b = x.detach().flatten().numpy(), y.detach().flatten().numpy()
     whole = len(a) // SUM_BLOCK * SUM_BLOCK
     blocks = np.einsum("bk,bk->b", a[:whole].reshape(-1, SUM_BLOCK), b[:whole].reshape(-1, SUM_BLOCK))
     return math.fsum(blocks) + float(np.einsum("k,k->", a[whole:], b[whole:]))

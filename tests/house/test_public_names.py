@@ -22,6 +22,7 @@ PUBLIC = [
     "Graph",
     "MLP",
     "MaxCutResult",
+    "PGD",
     "TeacherStudent",
     "__version__",
     "maxcut",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sdp.maxcut import rounding, streams
 from sdp.maxcut import derandomize as derandomizers
+from sdp.maxcut import rounding, streams
 from sdp.optim import axes
 from sdp_kernels.graph import CSR
 from tests.reference import cuts

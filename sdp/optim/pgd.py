@@ -1,0 +1,578 @@
+"""`sdp.PGD`: gradient descent that leaves saddles, as a torch optimiser.
+
+Gradient descent stops at every stationary point, saddles included. Perturbed gradient descent adds a little noise
+where the gradient is small: around a strict saddle it grows along the directions of negative curvature, and where f
+has not fallen after a while the point was second-order stationary. Sources: see `theory.py`; Malitsky and Mishchenko,
+"Adaptive gradient descent without descent" (2020), for the step without values.
+
+How to choose: a closure and a deterministic loss: the defaults. With a Hessian-vector product too: `hvp`, which
+leaves saddles in a step. Minibatches: `stochastic=True`, or no closure, where a step is that of torch.optim.SGD.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sdp.optim.descent import inner
+from sdp.optim.escape import negative_curvature_step
+from sdp.optim.perturbation import in_ball, norm_of, normals_like
+from sdp.optim.theory import Constants, pgd_2017, pgd_2021, psgd_2021, refuse_endless
+
+MODES = ("practical", "theory")
+LINE_SEARCHES = ("backtracking", "lipschitz", "none")
+ARMIJO, ARMIJO_WITH_MOMENTUM = 0.5, 0.1  # 1/2 keeps a step of plain descent below 1 / curvature
+GROWTH, FIRST_GROWTH, SHRINK, MAX_TRIALS = 1.2, 4.0, 0.5, 60
+ROUNDING = 8.0  # ulps of the loss that decide nothing
+DECREASE_SHARE = 0.02  # of eps^2 / curvature, which is sqrt(eps^3 / rho): what 2021 has but for logarithms
+# Noise of radius r has a component of about r / sqrt(n) along a direction of curvature -c, which grows as exp(c t)
+# over the time t, the sum of step lengths: the default wait is until it would lower the loss by the needed decrease,
+# and e^3 more.
+WAIT_MARGIN, LONGEST_WAIT = 3.0, 20_000
+# Where that component is at least this share of r / sqrt(n) (99 of 100 draws), the gradient cannot fall below this
+# share of c r / sqrt(n): if it does, there is no such direction, and waiting on would only collect rounding.
+VANISHED = 0.01
+# Up to so many numbers gradient and point are looked at in every step. Beyond, the look would take a third of the
+# step's time (10 M numbers: 1.9 ms a step of SGD, 2.9 ms with the norm), so it is taken every 20 steps.
+EVERY_STEP_BELOW, LOOK_EVERY = 1 << 20, 20
+
+Closure = Callable[[], Any]
+Product = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+
+
+class PGD(Optimizer):
+    """Perturbed gradient descent.
+
+    `mode="practical"` with a closure (zero gradients, compute the loss, backward, return the loss): the step is found
+    by backtracking, the loss never rises except by the noise itself, and noise is added only where the gradient's
+    norm is at most `eps`. If the loss has not fallen `wait` steps later, the point before the noise is put back and
+    `is_done` is true: the gradient is small there and no negative curvature was found. That is evidence, not proof:
+    `sdp.certify_function` proves. With `hvp`, curvature is looked up by Lanczos instead, and the step taken along it.
+
+    `mode="theory"`: the published constants, with the stopping rule (2017) or number of steps (2021) that they
+    promise.
+
+    Args:
+        params: tensors, or groups of them with their own `lr` and `momentum`.
+        lr: the first step, or the step where nothing adapts it. Schedulers scale it.
+        mode: "practical" or "theory".
+        momentum: of heavy ball, as in torch.optim.SGD; restarted where it points uphill.
+        line_search: "backtracking" (needs a closure of a deterministic loss: the next step uses the last trial's
+            gradient), "lipschitz" (no closure: |dx| / (2 |dg|) of the last two steps; one more copy of the point and
+            gradient), or "none". By default backtracking with a closure, none without or if `stochastic`.
+        eps: the gradient test, on the norm over all parameters.
+        curvature: below minus this, curvature is worth a step; sqrt(eps) by default, that is a Hessian-Lipschitz
+            constant of 1.
+        perturb: radius of the noise, uniform in a ball around the point; 0 for none. If `stochastic`, the norm of the
+            Gaussian noise added to each gradient.
+        wait: steps between perturbations; by default as many as noise needs to grow along `curvature`, or fewer where
+            the gradient vanishes before, and at most 20,000.
+        hvp: Hessian-vector product at the current point, from a list of tensors shaped as the parameters to another.
+        stochastic: gradients are noisy: PSGD, Gaussian noise in every step and no test of it.
+        seed: of the noise, which is numbered: the same seed gives the same run, and a resumed run goes on as it would
+            have.
+        foreach: use torch's multi-tensor functions; by default on accelerators.
+        ell: gradient-Lipschitz constant, for the theory, and so the next.
+        rho: Hessian-Lipschitz constant.
+        gap: f(x_0) less the minimum.
+        delta: probability that the theory's promise fails.
+        sigma: standard deviation of a stochastic gradient.
+        year: 2017 or 2021, the paper.
+        force: start even if more than 10^7 steps are promised.
+
+    Raises:
+        ValueError: an argument is out of range; the theory promises more than 10^7 steps.
+        FloatingPointError: in `step`, where a gradient is not finite: parameters are then those of the last step
+            whose gradient was looked at and finite (every step up to 2^20 parameters, every 20th beyond).
+
+    Complexity: a step without a closure is SGD's, and a norm every so often. Backtracking evaluates the closure once
+    for nearly every step, and keeps one more copy of the parameters.
+
+    >>> x = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # a saddle of (x^2 - y^2)/2 + y^4/4
+    >>> optimizer = PGD([x], eps=1e-4)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (x[0] ** 2 - x[1] ** 2) / 2 + x[1] ** 4 / 4
+    ...     loss.backward()
+    ...     return loss
+    >>> while not optimizer.is_done:
+    ...     _ = optimizer.step(closure)
+    >>> round(abs(x[1].item()), 3), round(closure().item(), 3)
+    (1.0, -0.25)
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.1,
+        *,
+        mode: str = "practical",
+        momentum: float = 0.0,
+        line_search: str | None = None,
+        eps: float = 1e-3,
+        curvature: float | None = None,
+        perturb: float = 1e-3,
+        wait: int | None = None,
+        hvp: Product | None = None,
+        stochastic: bool = False,
+        seed: int = 0,
+        foreach: bool | None = None,
+        ell: float | None = None,
+        rho: float | None = None,
+        gap: float | None = None,
+        delta: float = 0.1,
+        sigma: float = 0.0,
+        year: int = 2017,
+        force: bool = False,
+    ) -> None:
+        _check(lr, mode, momentum, line_search, eps, curvature, perturb, wait, stochastic)
+        # All that changes from step to step is in the groups and the state, where checkpoints find it.
+        progress = {
+            "scale": 1.0, "n_steps": 0, "n_evaluations": 0, "noise_step": None, "n_noises": 0,
+            "anchor_loss": None, "time": 0.0, "status": "running", "good_step": None, "n_rejected": 0,
+        }  # fmt: skip
+        super().__init__(params, {"lr": lr, "momentum": momentum, "foreach": foreach, **progress})
+        self.mode, self.eps, self.perturb, self.wait = mode, eps, perturb, wait
+        self.curvature = math.sqrt(eps) if curvature is None else curvature
+        self.line_search, self.hvp, self.stochastic, self.seed = line_search, hvp, stochastic, seed
+        self.grad_norm = math.nan
+        self.constants: Constants | None = None
+        self._seen: tuple[Any, ...] | None = None
+        self._loss = math.nan
+        points = self._points()
+        for point in points:
+            if point.is_complex() or point.is_sparse:
+                raise TypeError("`params` must be dense real tensors; one is complex or sparse.")
+        self._looks_every = 1 if sum(point.numel() for point in points) <= EVERY_STEP_BELOW else LOOK_EVERY
+        if mode == "theory":
+            self.constants = self._theory(points, ell, rho, gap, delta, sigma, year)
+            refuse_endless(self.constants, force)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stopping rule has spoken; `status` says how."""
+        return bool(self._at("status") != "running")
+
+    @property
+    def status(self) -> str:
+        """One of "running", "stationary" (noise or Lanczos found no way down), "promised steps" (of the theory)."""
+        return str(self._at("status"))
+
+    @property
+    def n_steps(self) -> int:
+        """Steps so far."""
+        return int(self._at("n_steps"))
+
+    @property
+    def n_evaluations(self) -> int:
+        """Calls of closures so far."""
+        return int(self._at("n_evaluations"))
+
+    @property
+    def n_perturbations(self) -> int:
+        """Perturbations and steps along negative curvature so far."""
+        return int(self._at("n_noises"))
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:
+        """One step.
+
+        Args:
+            closure: zeroes the gradients, computes the loss, calls backward and returns the loss. Required by the
+                theory and by backtracking.
+
+        Returns:
+            The loss after the step of backtracking, before it otherwise; None without a closure.
+
+        Raises:
+            ValueError: a closure is required.
+            FloatingPointError: a gradient is not finite.
+        """
+        if self.mode == "theory":
+            return self._theory_step(_required(closure, "mode 'theory'"))
+        line_search = self.line_search or ("none" if closure is None or self.stochastic else "backtracking")
+        if line_search == "backtracking":
+            return self._search_step(_required(closure, "backtracking"))
+        loss = None if closure is None else self._evaluate(closure)
+        self._plain_step(loss, adapts=line_search == "lipschitz")
+        return loss
+
+    # Without values: the step of SGD.
+
+    def _plain_step(self, loss: float | None, *, adapts: bool) -> None:
+        step = self.n_steps
+        looks = step % self._looks_every == 0 or adapts
+        if looks or (loss is not None and not math.isfinite(loss)):
+            self._look(keep=True)
+            if adapts:
+                self._adapt()
+        self._count("n_steps")
+        if self.stochastic and self.perturb > 0.0:
+            self._add_gradient_noise()
+        for group in self.param_groups:
+            points = [point for point in group["params"] if point.grad is not None]
+            rate = -float(group["lr"]) * float(self._at("scale"))
+            directions = self._with_momentum(points, group["momentum"])
+            if group["foreach"] or (group["foreach"] is None and points and points[0].device.type != "cpu"):
+                torch._foreach_add_(points, directions, alpha=rate)
+            else:
+                for point, direction in zip(points, directions, strict=True):
+                    point.add_(direction, alpha=rate)
+        self._pass(float(self._at("scale")))
+        if looks and not self.stochastic and self.grad_norm <= self.eps and self._has_waited():
+            self._perturb(anchor=None)
+            self._forget_history()
+
+    def _with_momentum(self, points: Sequence[Tensor], momentum: float) -> list[Tensor]:
+        gradients = [cast(Tensor, point.grad) for point in points]
+        if momentum == 0.0:
+            return gradients
+        made = []
+        for point, gradient in zip(points, gradients, strict=True):
+            state = self.state[point]
+            if "momentum" in state:
+                state["momentum"].mul_(momentum).add_(gradient)
+            else:
+                state["momentum"] = gradient.clone()
+            made.append(state["momentum"])
+        return made
+
+    def _add_gradient_noise(self) -> None:
+        points = self._points()
+        share = self.perturb / math.sqrt(max(1, sum(point.numel() for point in points)))
+        for point, noise in zip(points, normals_like(points, self.seed, self.n_steps), strict=True):
+            cast(Tensor, point.grad).add_(noise, alpha=share)
+
+    def _adapt(self) -> None:
+        """The step of Malitsky and Mishchenko, from the last two points and gradients, as a share of `lr`."""
+        points = self._points()
+        if all("last_point" in self.state[point] for point in points):
+            pairs = [(point, self.state[point]) for point in points]
+            moved = norm_of(point - state["last_point"] for point, state in pairs)
+            bent = norm_of(cast(Tensor, point.grad) - state["last_gradient"] for point, state in pairs)
+            scale, ratio = float(self._at("scale")), float(self._at("ratio") or 0.0)
+            new = math.sqrt(1.0 + ratio) * scale
+            if bent > 0.0:
+                new = min(new, 0.5 * moved / bent / float(self.param_groups[0]["lr"]))
+            if new > 0.0:
+                self._put(scale=new, ratio=new / scale)
+        for point in points:
+            state = self.state[point]
+            state["last_point"] = point.detach().clone()
+            state["last_gradient"] = cast(Tensor, point.grad).clone()
+
+    def _forget_history(self) -> None:
+        for point in self._points():
+            for name in ("last_point", "last_gradient", "momentum"):
+                self.state[point].pop(name, None)
+
+    # With values: backtracking, noise where the gradient is small, and its test.
+
+    def _search_step(self, closure: Closure) -> float:
+        loss = self._loss if self._seen == self._versions() else self._evaluate(closure)
+        self._look(keep=False)
+        if self.is_done and (self._seen == self._versions() or self.grad_norm <= self.eps):
+            return loss
+        self._put(status="running")
+        self._count("n_steps")
+        if self._noise_failed(loss):
+            self._restore("anchor")
+            self._put(anchor_loss=None, status="stationary")
+            loss = self._evaluate(closure)
+            self._look(keep=False)
+            return self._remember(loss)
+        if self.grad_norm <= self.eps and self._has_waited():
+            return self._leave(closure, loss)
+        return self._remember(self._backtrack(closure, loss))
+
+    def _noise_failed(self, loss: float) -> bool:
+        """Whether a perturbation has had its time and the loss did not fall; forgets it where the loss did."""
+        anchor = self._at("anchor_loss")
+        if anchor is None:
+            return False
+        if loss < anchor - max(self._decrease(), self._rounding(anchor)):
+            self._put(anchor_loss=None)
+            return False
+        return self._has_waited()
+
+    def _leave(self, closure: Closure, loss: float) -> float:
+        """From a point with a small gradient: along negative curvature if `hvp` shows any, else by noise."""
+        if self.hvp is not None:
+            points = self._points()
+            found = negative_curvature_step(
+                points, self.hvp, lambda: self._evaluate(closure), loss,
+                curvature=self.curvature, seed=self.seed, position=self._count("n_noises"),
+            )  # fmt: skip
+            self._forget_history()
+            if found is None:
+                self._put(status="stationary")
+                found = self._evaluate(closure)
+            self._put(noise_step=None)  # no need to wait for the next look
+            return self._remember(found)
+        if self.perturb == 0.0:
+            self._put(status="stationary")
+            return self._remember(loss)
+        self._perturb(anchor=loss)
+        self._forget_history()
+        return self._remember(self._evaluate(closure))
+
+    def _backtrack(self, closure: Closure, loss: float) -> float:
+        points = self._points()
+        moves = []
+        for group in self.param_groups:
+            members = [point for point in group["params"] if point.grad is not None]
+            directions = self._with_momentum(members, group["momentum"])
+            moves += [(-float(group["lr"]), direction) for direction in directions]
+        gradients = [cast(Tensor, point.grad).clone() for point in points]
+        slope = sum(rate * inner(d, g) for (rate, d), g in zip(moves, gradients, strict=True))
+        if not slope < 0.0 and any("momentum" in self.state[point] for point in points):
+            for point, gradient in zip(points, gradients, strict=True):
+                if "momentum" in self.state[point]:
+                    self.state[point]["momentum"].copy_(gradient)
+            slope = sum(rate * inner(g, g) for (rate, _), g in zip(moves, gradients, strict=True))
+        has_momentum = any(group["momentum"] for group in self.param_groups)
+        armijo = ARMIJO_WITH_MOMENTUM if has_momentum else ARMIJO
+        self._keep("good")
+        self._put(good_step=self.n_steps)
+        scale, had_finite = float(self._at("scale")), False
+        for trial in range(MAX_TRIALS):
+            for point, (rate, direction) in zip(points, moves, strict=True):
+                torch.add(self.state[point]["good"], direction, alpha=rate * scale, out=point)
+            new = self._evaluate(closure)
+            # The last trial leaves its gradient, so a point is only taken with a finite one.
+            if math.isfinite(new) and self._gradients_are_finite():
+                had_finite = True
+                uphill = sum(
+                    rate * inner(d, cast(Tensor, point.grad))
+                    for point, (rate, d) in zip(points, moves, strict=True)
+                )
+                if new <= loss + armijo * scale * slope or (
+                    new <= loss + self._rounding(loss) and uphill <= 0.0
+                ):
+                    first = self._at("n_rejected") == 0
+                    grown = (FIRST_GROWTH if first else GROWTH) if trial == 0 else 1.0
+                    self._pass(scale)
+                    self._put(scale=scale * grown)
+                    return new
+            scale *= SHRINK
+            self._count("n_rejected")
+        return self._stall(closure, had_finite=had_finite)
+
+    def _stall(self, closure: Closure, *, had_finite: bool) -> float:
+        """No step along the gradient lowers the loss: an error if none was finite, else stationary to rounding."""
+        if not had_finite:
+            self._fail()
+        self._restore("good")
+        loss = self._evaluate(closure)
+        if self._has_waited() and self._at("anchor_loss") is None:
+            return self._leave(closure, loss)
+        return loss
+
+    # With the constants of the papers.
+
+    def _theory_step(self, closure: Closure) -> float:
+        """One step of algorithm 2 of 2017, or of algorithm 1 or 2 of 2021."""
+        constants = cast(Constants, self.constants)
+        loss = self._evaluate(closure)
+        self._look(keep=True)
+        if self.is_done:
+            return loss
+        waited = self._at("noise_step") is None or self.n_steps - self._at("noise_step") > constants.wait
+        if self.stochastic:
+            self._add_gradient_noise()
+        elif self.grad_norm <= constants.gradient and waited:
+            self._perturb(anchor=loss)
+            loss = self._evaluate(closure)
+        elif constants.year == 2017 and self.n_steps - (self._at("noise_step") or 0) == constants.wait:
+            anchor = self._at("anchor_loss")
+            if anchor is not None and loss - anchor > -constants.decrease:
+                self._restore("anchor")
+                self._put(status="stationary")
+                return float(anchor)
+        for point in self._points():
+            point.add_(cast(Tensor, point.grad), alpha=-constants.step)
+        if self._count("n_steps") + 1 >= constants.promised_steps:
+            self._put(status="promised steps")
+        return loss
+
+    def _theory(
+        self,
+        points: Sequence[Tensor],
+        ell: float | None,
+        rho: float | None,
+        gap: float | None,
+        delta: float,
+        sigma: float,
+        year: int,
+    ) -> Constants:
+        if ell is None or rho is None or gap is None:
+            raise ValueError("`mode` 'theory' needs `ell`, `rho` and `gap`: the constants are made of them.")
+        if year not in (2017, 2021) or (self.stochastic and year != 2021):
+            raise ValueError(f"`year` must be 2017, or 2021, alone for stochastic gradients; got {year}.")
+        dim = sum(point.numel() for point in points)
+        if self.stochastic:
+            made = psgd_2021(dim, ell, rho, self.eps, gap, delta, sigma)
+        else:
+            made = (pgd_2017 if year == 2017 else pgd_2021)(dim, ell, rho, self.eps, gap, delta)
+        self.perturb = made.radius
+        return made
+
+    # What all of them share.
+
+    def _perturb(self, anchor: float | None) -> None:
+        if self.perturb > 0.0:
+            if anchor is not None:
+                self._keep("anchor")
+            points = self._points()
+            noises = in_ball(points, self.perturb, self.seed, self._count("n_noises"))
+            for point, noise in zip(points, noises, strict=True):
+                point.add_(noise)
+            self._put(anchor_loss=anchor)
+        self._put(noise_step=self.n_steps, time=0.0)
+
+    def _has_waited(self) -> bool:
+        last = self._at("noise_step")
+        if last is None:
+            return True
+        steps = self.n_steps - last
+        if self.wait is not None:
+            return bool(steps >= self.wait)
+        n = sum(point.numel() for point in self._points())
+        component = self.perturb / math.sqrt(n)
+        if steps >= LONGEST_WAIT or self.grad_norm <= VANISHED * self.curvature * component:
+            return True
+        wanted = math.sqrt(2.0 * self._decrease() / self.curvature) / max(component, 1e-300)
+        return bool(self._at("time") >= (WAIT_MARGIN + math.log(max(wanted, 1.0))) / self.curvature)
+
+    def _pass(self, scale: float) -> None:
+        """Add a step to the time since the last noise."""
+        self._put(time=self._at("time") + scale * float(self.param_groups[0]["lr"]))
+
+    def _decrease(self) -> float:
+        return DECREASE_SHARE * self.eps**2 / self.curvature
+
+    def _rounding(self, loss: float) -> float:
+        dtype = self._points()[0].dtype
+        return ROUNDING * torch.finfo(dtype).eps * abs(loss)
+
+    def _look(self, *, keep: bool) -> None:
+        """Set `grad_norm`; keep a copy of a good point if asked, or go back to the last one from a bad one."""
+        gradients = [cast(Tensor, point.grad) for point in self._points()]
+        if any(gradient.is_sparse for gradient in gradients):
+            raise TypeError("gradients must be dense; one is sparse.")
+        norms = torch._foreach_norm(gradients) if gradients else []
+        self.grad_norm = math.hypot(*(float(norm) for norm in norms))
+        if math.isfinite(self.grad_norm) or self._gradients_are_finite():
+            if keep:
+                self._keep("good")
+                self._put(good_step=self.n_steps)
+            return
+        self._fail()
+
+    def _fail(self) -> None:
+        step, good = self.n_steps, self._at("good_step")
+        where = (
+            f"at step {step}" if self._looks_every == 1 else f"at step {step} (looked at every {LOOK_EVERY})"
+        )
+        kept = "good" if good is not None else None
+        if kept is None:
+            raise FloatingPointError(
+                f"a gradient has entries that are NaN or infinite {where}; there is no earlier point to go back to."
+            )
+        self._restore(kept)
+        raise FloatingPointError(
+            f"a gradient has entries that are NaN or infinite {where}; the parameters are those of step {good} again, "
+            "the last point whose gradient was finite."
+        )
+
+    def _gradients_are_finite(self) -> bool:
+        return all(bool(torch.isfinite(cast(Tensor, point.grad)).all()) for point in self._points())
+
+    def _evaluate(self, closure: Closure) -> float:
+        self._count("n_evaluations")
+        with torch.enable_grad():
+            loss = closure()
+        return float(loss)
+
+    def _remember(self, loss: float) -> float:
+        """Note that `loss` and the gradients belong to the point as it is now."""
+        self._loss, self._seen = loss, self._versions()
+        return loss
+
+    def _versions(self) -> tuple[Any, ...]:
+        return tuple(
+            (id(point.grad), point._version, None if point.grad is None else point.grad._version)
+            for point in self._points()
+        )
+
+    def _keep(self, name: str) -> None:
+        for point in self._points():
+            state = self.state[point]
+            if name in state:
+                state[name].copy_(point)
+            else:
+                state[name] = point.detach().clone()
+
+    def _restore(self, name: str) -> None:
+        for point in self._points():
+            point.copy_(self.state[point][name])
+        self._seen = None
+
+    def _points(self) -> list[Tensor]:
+        """Parameters that have a gradient; before the first backward, all of them."""
+        every = [point for group in self.param_groups for point in group["params"]]
+        with_gradient = [point for point in every if point.grad is not None]
+        return with_gradient or every
+
+    def _at(self, name: str) -> Any:
+        return self.param_groups[0].get(name)
+
+    def _put(self, **values: Any) -> None:
+        self.param_groups[0].update(values)
+
+    def _count(self, name: str) -> int:
+        """The count before one is added to it."""
+        before = int(self._at(name))
+        self.param_groups[0][name] = before + 1
+        return before
+
+
+def _required(closure: Closure | None, what: str) -> Closure:
+    if closure is None:
+        raise ValueError(f"{what} needs a closure that computes the loss and its gradient: step(closure).")
+    return closure
+
+
+def _check(
+    lr: float,
+    mode: str,
+    momentum: float,
+    line_search: str | None,
+    eps: float,
+    curvature: float | None,
+    perturb: float,
+    wait: int | None,
+    stochastic: bool,
+) -> None:
+    if mode not in MODES:
+        raise ValueError(f"`mode` must be one of {', '.join(MODES)}; got {mode!r}.")
+    if line_search is not None and line_search not in LINE_SEARCHES:
+        raise ValueError(f"`line_search` must be one of {', '.join(LINE_SEARCHES)}; got {line_search!r}.")
+    if stochastic and line_search == "backtracking":
+        raise ValueError(
+            "`line_search` 'backtracking' compares losses, which noise makes meaningless; got stochastic=True."
+        )
+    for name, number in (("lr", lr), ("eps", eps), ("curvature", 1.0 if curvature is None else curvature)):
+        if not 0.0 < number < math.inf:
+            raise ValueError(f"`{name}` must be above 0 and finite; got {number}.")
+    if not 0.0 <= momentum < 1.0:
+        raise ValueError(f"`momentum` must lie in [0, 1); got {momentum}.")
+    if not 0.0 <= perturb < math.inf:
+        raise ValueError(f"`perturb` must be at least 0 and finite; got {perturb}.")
+    if wait is not None and wait < 1:
+        raise ValueError(f"`wait` must be at least 1; got {wait}.")
