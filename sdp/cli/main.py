@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import sdp
-from sdp.cli import _errors, doctor, maxcut
+from sdp.cli import _errors, doctor, maxcut, verify
 
 app = typer.Typer(
     name="sdp",
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("maxcut")(maxcut.maxcut)
+app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)
 
 # typer took this class from click before it carried its own copy; the way to it from a public name is the
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code.
 
     Returns:
-        0 solved, 1 a check of `sdp doctor` failed, 2 bad input, 130 interrupted.
+        0 solved, 1 a check of `sdp doctor` or a certificate failed, 2 bad input, 130 interrupted.
     """
     try:
         code = app(arguments, prog_name="sdp", standalone_mode=False)

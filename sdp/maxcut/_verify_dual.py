@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,46 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.special import erfinv
 
+from sdp.maxcut._verify_numbers import Progress, Weights, arrays, demand, integers
+
 _U = 2.0**-53  # unit roundoff
 _ENTRY_ULPS = 12  # of an entry of M: its weight, two reciprocal roots, their products, the diagonal's shift
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d
 _MOST_DENSE, _MOST_STEPS, _MOST_COLUMNS = 5000, 10**6, 64
 _TOO_LARGE = 1e100
+_TOLERANCE = 1e-11  # of the sum of |w|: what other machines' float64 may make of a bound
 _NORM = 1 + 1e-10  # rounding of a column's length
 
 
+def dual_bound(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[Fraction, Fraction]:
+    """W/2 + (sum h + tau sum d) / 4, and by how much another machine's float64 may change it.
+
+    Args:
+        graph: with weights of either sign.
+        part: `h` and how it was certified.
+        progress: called with a stage, steps done and steps.
+
+    Raises:
+        Rejected: nothing is proved, or h does not fit the graph.
+        ValueError: as `certified`.
+
+    Complexity: O(n^3) where all eigenvalues are found, or a sparse product with `columns` columns a step.
+    """
+    (h,) = arrays(part, h="<f8")
+    demand(h.size == graph.n and np.isfinite(h).all(), "spectral: h is not one number for each vertex.")
+    exponent = graph.unit.numerator.bit_length() - graph.unit.denominator.bit_length()
+    w = np.array([math.ldexp(x, exponent) for x in graph.w.tolist()])
+    tau, d = certified(graph.n, graph.u, graph.v, w, h, part, progress)
+    demand(math.isfinite(tau), "spectral: nothing is proved about the eigenvalues.")
+    (h, fine), (d, finest) = integers(h), integers(d)
+    dual = int(h.sum()) * fine + Fraction(tau) * int(d.sum()) * finest
+    bound = int(graph.w.sum()) * graph.unit / 2 + dual / 4
+    slack = Fraction(_TOLERANCE) * (int(np.abs(graph.w).sum()) * graph.unit + abs(dual))
+    return bound, slack
+
+
 def certified(
-    n: int, u: Any, v: Any, w: Any, h: Any, part: dict[str, Any], progress: Callable[[str, int, int], None]
+    n: int, u: Any, v: Any, w: Any, h: Any, part: dict[str, Any], progress: Progress
 ) -> tuple[float, NDArray[np.float64]]:
     """Tau and d with Diag(h + tau d) + A >= 0, where edge e joins u[e] and v[e] and weighs w[e] within one rounding.
 
@@ -106,7 +136,7 @@ def _by_chebyshev(
     block: NDArray[np.float64],
     steps: int,
     delta: float,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> float:
     """Tau of a sparse matrix M from T_k(B) X, B = I - 2 M / upper, k = 2 to `steps`.
 

@@ -9,27 +9,26 @@ from __future__ import annotations
 import base64
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sdp.maxcut import _certificate_file, _cycle_family
+from sdp.maxcut import _certificate_file
 from sdp.maxcut._elimination import DOMINATING
+from sdp.maxcut._verify_numbers import Progress, Rejected, Weights, fingerprint, integers, rounded_up, silent
 from sdp.maxcut.bound import Bound
-from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.problem import Problem
 from sdp.maxcut.proof import Branch, CycleRows, PositiveWeights, Proof, Reduced, Spectral, Split, Table
-from sdp.maxcut.verify import Checker, Rejected, Weights, fingerprint, integers, rounded_up, silent
+from sdp.maxcut.verify import Checker
 from sdp.maxcut.words import bound_in_words
 from sdp.optim.chebyshev import COLUMNS
 
 MORE_STEPS = 1.1  # than the solver's certificate took: another start block may need a few more
 
-__all__ = ["Claims", "bound_of", "packing_proof", "spectral_proof", "write"]
+__all__ = ["Claims", "bound_of", "spectral_proof", "write"]
 
 _Edges = tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]
 
@@ -57,7 +56,7 @@ def write(
     partition: ArrayLike,
     upper_bound: float,
     proof: Proof,
-    progress: Callable[[str, int, int], None] = silent,
+    progress: Progress = silent,
 ) -> Claims:
     """Writes a certificate, all or nothing; the same arguments give the same bytes.
 
@@ -114,19 +113,6 @@ def bound_of(graph: Graph, proof: Proof) -> float:
         return rounded_up(_Scribe().prove(numbers, _part((u, v), proof, 1.0), {}))
     except Rejected as error:
         raise ValueError(f"the proof does not hold: {error}") from error
-
-
-def packing_proof(graph: Graph, family: CycleFamily) -> CycleRows:
-    """The rows behind `packing_bound`: frustrated cycles, F their positive edges, with what was packed.
-
-    Complexity: O(m).
-    """
-    weights = graph.edges()[2]
-    odd = family.only(family.frustrated(weights))
-    packed = _cycle_family.pack(odd.pointers, odd.members, np.abs(weights))
-    used = odd.only(packed > 0)
-    members = used.members.astype(np.int64)
-    return CycleRows(used.pointers, members, weights[members] > 0, packed[packed > 0])
 
 
 def spectral_proof(problem: Problem, bound: Bound, seed: int = 0) -> Spectral:
