@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sdp.expectation.heads import MLP as MLP
     from sdp.expectation.heads import CallableHead as CallableHead
     from sdp.expectation.heads import TeacherStudent as TeacherStudent
+    from sdp.jl.learned import LearnedJL as LearnedJL
     from sdp.maxcut.graph import Graph as Graph
     from sdp.maxcut.solve import MaxCutResult as MaxCutResult
     from sdp.maxcut.solve import maxcut as maxcut
@@ -34,6 +35,7 @@ __all__ = [
     "Estimate",
     "Expectation",
     "Graph",
+    "LearnedJL",
     "MaxCutResult",
     "TeacherStudent",
     "__version__",
@@ -46,6 +48,7 @@ _HOME = {  # public name -> module that defines it
     "Estimate": "sdp.expectation.estimate",
     "Expectation": "sdp.expectation.expectation",
     "Graph": "sdp.maxcut.graph",
+    "LearnedJL": "sdp.jl.learned",
     "MLP": "sdp.expectation.heads",
     "MaxCutResult": "sdp.maxcut.solve",
     "PGD": "sdp.optim.pgd",

@@ -20,6 +20,7 @@ PUBLIC = [
     "Estimate",
     "Expectation",
     "Graph",
+    "LearnedJL",
     "MLP",
     "MaxCutResult",
     "PGD",
