@@ -85,12 +85,12 @@ class Student:
             flat /= math.sqrt(flat.shape[1])
 
     @property
-    def W(self) -> Tensor:
+    def W(self) -> Tensor:  # noqa: N802  the formula's name
         """The first layer, (k, d)."""
         return self.parameters[0]
 
     def scores(self, x: Tensor) -> Tensor:
-        """s of x (n, d): (n,), a new tensor."""
+        """Outputs s at x (n, d): (n,), a new tensor."""
         h = x
         for A, c in zip(self.parameters[:-2:2], self.parameters[1:-2:2], strict=True):
             z = torch.addmm(c, h, A.T)
@@ -142,7 +142,7 @@ class Student:
         return head
 
     def _views(self, vector: Tensor) -> list[Tensor]:
-        parts = vector.split([math.prod(shape) for shape in self._shapes])
+        parts = torch.split(vector, [math.prod(shape) for shape in self._shapes])
         return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def _buffers(self, n: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -61,7 +61,7 @@ class Teacher:
 
     def target(self, u: Tensor) -> Tensor:
         """Labels without noise: u (n, r) -> (n,)."""
-        h = self.score(u)
+        h: Tensor = self.score(u)
         return h if self.task == "regression" else sign(h)
 
     def labels(self, x: Tensor, noise: Tensor | None) -> Tensor:

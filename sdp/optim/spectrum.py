@@ -10,6 +10,7 @@ as near (Eckart and Young, 1936),
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,7 @@ def visible_rank(values: list[float]) -> int:
     # float64 rounding of the Gram matrix: below this a value is 0 for all that is known.
     floor = values[0] * math.sqrt(len(values) * torch.finfo(torch.float64).eps) if values else 0.0
     best, rank = GAP, 0
-    for place, (value, below) in enumerate(zip(values, values[1:], strict=False), start=1):
+    for place, (value, below) in enumerate(itertools.pairwise(values), start=1):
         if value <= floor:
             break
         ratio = value / max(below, floor)
@@ -137,8 +138,9 @@ def principal_angles(left: Tensor, right: Tensor) -> tuple[float, ...]:
 
     Small angles come from sines, for an arc cosine near 1 loses half the digits. Source: Bjorck and Golub (1973).
 
-    >>> principal_angles(torch.eye(3)[:1].double(), torch.tensor([[1.0, 1e-9, 0.0]]).double())
-    (1e-09,)
+    >>> (angle,) = principal_angles(torch.eye(3)[:1].double(), torch.tensor([[1.0, 1e-9, 0.0]]).double())
+    >>> f"{angle:.6g}"
+    '1e-09'
     """
     cosines = torch.linalg.svdvals(left @ right.T).clamp(max=1.0)  # falling, so angles rise
     sines = torch.linalg.svdvals(right - (right @ left.T) @ left).clamp(max=1.0).flip(0)
@@ -155,7 +157,8 @@ def leading_directions(W: Tensor, rank: int) -> Tensor:
     if not 1 <= rank <= min(W.shape):
         raise ValueError(f"`rank` must lie in [1, {min(W.shape)}] for W {tuple(W.shape)}; got {rank}.")
     rows = torch.linalg.svd(W.detach().to("cpu", torch.float64), full_matrices=False)[2]
-    return rows[:rank].to(W)
+    leading: Tensor = rows[:rank].to(W)
+    return leading
 
 
 def check_matrix(name: str, W: object) -> None:
