@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sdp.maxcut.graph import Graph as Graph
     from sdp.maxcut.solve import MaxCutResult as MaxCutResult
     from sdp.maxcut.solve import maxcut as maxcut
+    from sdp.optim.certificate import Certificate as Certificate
+    from sdp.optim.certify_function import certify_function as certify_function
     from sdp.optim.pgd import PGD as PGD
 
 __version__ = "0.1.0"
@@ -32,6 +34,7 @@ __all__ = [
     "PGD",
     "Blocks",
     "CallableHead",
+    "Certificate",
     "Estimate",
     "Expectation",
     "Graph",
@@ -39,12 +42,14 @@ __all__ = [
     "MaxCutResult",
     "TeacherStudent",
     "__version__",
+    "certify_function",
     "maxcut",
 ]
 
 _HOME = {  # public name -> module that defines it
     "Blocks": "sdp.expectation.estimate",
     "CallableHead": "sdp.expectation.heads",
+    "Certificate": "sdp.optim.certificate",
     "Estimate": "sdp.expectation.estimate",
     "Expectation": "sdp.expectation.expectation",
     "Graph": "sdp.maxcut.graph",
@@ -53,6 +58,7 @@ _HOME = {  # public name -> module that defines it
     "MaxCutResult": "sdp.maxcut.solve",
     "PGD": "sdp.optim.pgd",
     "TeacherStudent": "sdp.expectation.heads",
+    "certify_function": "sdp.optim.certify_function",
     "maxcut": "sdp.maxcut.solve",
 }
 

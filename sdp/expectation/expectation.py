@@ -70,8 +70,8 @@ class Expectation:
         n_samples: evaluations of the head, two for an antithetic pair (an odd number is rounded up, with a warning);
             the most nodes of a quadrature; where `rel_error` is given, the first attempt.
         seed: in [0, 2^63), of all random numbers.
-        method: "auto", which is exact at W = 0, quadrature up to rank 4 unless it states a larger error than sampling,
-            and sampling beyond; or "quadrature", "sampling", "sobol" (scrambled, 16 independent scrambles).
+        method: "auto", which is exact at W = 0, quadrature up to rank 4 unless it states a larger error than
+            sampling, and sampling beyond; or "quadrature", "sampling", "sobol" (scrambled, 16 independent scrambles).
         antithetic: whether samples come as pairs b +- L xi.
         rel_error: wanted half-width of the 95% interval, as a share of the value (of norms, for a gradient, a
             matrix, each direction's product). Samples are doubled until it is met or `max_samples` reached, and the
@@ -157,6 +157,38 @@ class Expectation:
         check_point(other.W, other.b, other._rows(), other._named_theta(), _width(other.head))
         return other
 
+    def redrawn(
+        self,
+        *,
+        seed: int | None = None,
+        n_samples: int | None = None,
+        method: str | None = None,
+        precision: str | None = None,
+    ) -> Expectation:
+        """The same head and point with other draws, as many as said: no doubling and no control variate.
+
+        What it estimates is unbiased, and a fixed function of (W, b, theta) while the rank of W stays: for
+        independent batches, and for descent on one sample. Arguments left out stay.
+
+        Raises:
+            ValueError: an argument is out of its range.
+        """
+        options = self._options
+        other = self.at()
+        other._options = _options(
+            options.n_samples if n_samples is None else n_samples,
+            options.seed if seed is None else seed,
+            options.method if method is None else method,
+            options.antithetic,
+            None,
+            options.max_samples,
+            False,
+        )
+        if precision is not None and precision not in PRECISIONS:
+            raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+        other.precision = self.precision if precision is None else precision
+        return other
+
     def value(self) -> Estimate[Tensor]:
         """F, a scalar.
 
@@ -192,8 +224,8 @@ class Expectation:
         `integrals.py`. At W = 0 the answer is exact, and up to rank 4 it is a quadrature.
 
         Args:
-            directions: `Blocks`, or a mapping with any of the keys "W", "b", "theta" (blocks left out are zero). Shapes
-                are those of W, b and theta, for a batch all with the same leading size m.
+            directions: `Blocks`, or a mapping with any of the keys "W", "b", "theta" (blocks left out are zero).
+                Shapes are those of W, b and theta, for a batch all with the same leading size m.
 
         Returns:
             Blocks with the same leading size.
@@ -223,6 +255,27 @@ class Expectation:
         outcome = self._integrate(HessianInZ(frozen))
         shape = (frozen.k, frozen.k)
         return _estimate(outcome, outcome.value.view(shape), outcome.error.view(shape))
+
+    def smoothness_objection(self) -> str | None:
+        """Why the head has no Hessian, in a sentence; None if it has one. Looked at once, by Stein's identity.
+
+        Autograd cannot differentiate it twice, or its gradient jumps, as that of relu does.
+        """
+        if self._has_no_kinks:
+            return None
+        route = self._frozen().route
+        assert isinstance(route, PointwiseRoute)  # an MLP has no kinks
+        try:
+            mismatch = pointwise.stein_mismatch(route.function, route.L, route.b, route.theta, self.seed)
+        except RuntimeError as error:
+            return f"`head` cannot be differentiated twice by autograd: {error}"
+        if mismatch > MAX_STEIN_MISMATCH:
+            return (
+                "`head` is not twice differentiable, or autograd does not see its second derivative: Stein's identity "
+                f"fails by {mismatch:.0f} standard errors, as relu's does; use smooth ones such as softplus or tanh."
+            )
+        self._has_no_kinks = True
+        return None
 
     def to_scipy(self) -> LinearOperator:
         """The Hessian in (W, b, theta) as a symmetric scipy LinearOperator, with draws fixed now.
@@ -335,22 +388,9 @@ class Expectation:
         self._has_hessian = has_hessian(lambda z: function(theta, z), b)
 
     def _check_twice_differentiable(self) -> None:
-        """Refuse a head that autograd cannot differentiate twice, or whose gradient jumps; looked at once."""
-        if self._has_no_kinks:
-            return
-        frozen = self._frozen()
-        route = frozen.route
-        assert isinstance(route, PointwiseRoute)  # an MLP has no kinks
-        try:
-            mismatch = pointwise.stein_mismatch(route.function, route.L, route.b, route.theta, self.seed)
-        except RuntimeError as error:
-            raise ValueError(f"`head` cannot be differentiated twice by autograd: {error}") from error
-        if mismatch > MAX_STEIN_MISMATCH:
-            raise ValueError(
-                "`head` is not twice differentiable, or autograd does not see its second derivative: Stein's identity "
-                f"fails by {mismatch:.0f} standard errors, as relu's does; use smooth ones such as softplus or tanh."
-            )
-        self._has_no_kinks = True
+        objection = self.smoothness_objection()
+        if objection is not None:
+            raise ValueError(objection)
 
 
 def _options(

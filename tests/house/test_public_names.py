@@ -17,6 +17,7 @@ import sdp_kernels
 PUBLIC = [
     "Blocks",
     "CallableHead",
+    "Certificate",
     "Estimate",
     "Expectation",
     "Graph",
@@ -26,6 +27,7 @@ PUBLIC = [
     "PGD",
     "TeacherStudent",
     "__version__",
+    "certify_function",
     "maxcut",
 ]
 
@@ -79,6 +81,8 @@ EXPECTATION_PARAMETERS = [
 ]
 EXPECTATION_METHODS = {
     "at": ["W", "b"],
+    "redrawn": ["seed", "n_samples", "method", "precision"],
+    "smoothness_objection": [],
     "value": [],
     "grad": [],
     "value_and_grad": [],
