@@ -8,7 +8,8 @@ With D = Diag(d), d the weighted degree plus a little, the eigenvalues of M = D^
 - the block Chebyshev certificate: Y = T_k(I - 2 M / up) X of a Gaussian block X of c columns has a column of length
   q T_k(1 + 2 tau/up) at least, with probability 1 - delta, for all k at once; q = sqrt2 erfinv(delta^(1/c)).
 
-The block follows from the seed and from h by SHA-256 and Philox, so that h cannot have been made for it.
+The block follows by SHA-256 and Philox from the seed, from h and from how it is certified, so that h cannot have been
+made for it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def certified(
     if not (2 <= steps <= _MOST_STEPS and 1 <= columns <= _MOST_COLUMNS and 0 < delta < 1 and seed >= 0):
         raise ValueError("steps, seed, columns or delta is out of range")
     upper = max(1.0, float(((h + degree) * root * root).max()))
-    block = _normals(hashlib.sha256(f"{seed} ".encode() + h.astype("<f8").tobytes()).digest(), n, columns)
+    key = hashlib.sha256(f"{seed} {steps} {columns} {delta} ".encode() + h.astype("<f8").tobytes()).digest()
+    block = _normals(key, n, columns)
     return _by_chebyshev(scaled, upper, block, steps, delta, progress), d
 
 

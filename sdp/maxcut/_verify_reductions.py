@@ -3,12 +3,13 @@
 A step takes a vertex out, and may only make what is proved weaker.
 
 - Degrees 1 to 3, weights w1, w2, w3 (0 where there is no such edge) to a, b, c: the constant grows by
-  f = max(0, w1 + w2 + w3), and with d1 = max(w1, w2 + w3) - f and d2, d3 likewise ab gains (d1 + d2 - d3) / 2, ac and bc
-  likewise, rounded up where the unit is too coarse.
-- A merger puts x where a is, or across from it, and pays what a cut may lose by that: for a dominating edge at most the
-  sum of the other |w_xy| less |w_xa|, for twins at most sum_y |w_xy - (p / q) w_ay| for any ratio p / q.
+  f = max(0, w1 + w2 + w3), and with d1 = max(w1, w2 + w3) - f and d2, d3 likewise ab gains (d1 + d2 - d3) / 2, ac and
+  bc likewise, rounded up where the unit is too coarse.
+- A merger puts x where a is, or across from it, and pays what a cut may lose by that: for a dominating edge at most
+  the sum of the other |w_xy| less |w_xa|, for twins at most sum_y |w_xy - (p / q) w_ay| for any ratio p / q.
 
-Where weights are integers nothing is ever paid; where the solver rounded, next to nothing: more is refused.
+Where weights are integers nothing is ever paid; where the solver rounded, next to nothing: more is refused, though it
+would be valid.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from sdp.maxcut._verify_numbers import Progress, Weights, arrays, demand
 
 _HALVINGS = 40  # of the unit, before weights are rounded up
-_FREE = 30  # bits: so many below the weights at a vertex a step may pay
+_FREE = 30  # bits: so far below the sum of |w| all payments must stay
 
 
 def reduced(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[Fraction, Weights]:
@@ -53,6 +54,7 @@ def reduced(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[F
 
     for a, b, w in zip(graph.u.tolist(), graph.v.tolist(), graph.w.tolist(), strict=True):
         add(a, b, w << _HALVINGS)
+    whole, paid = int(np.abs(graph.w).sum()) << _HALVINGS, 0
     removed, rules, ends = arrays(part, removed="<i4", rules="|i1", ends="<i4")
     steps = zip(removed.tolist(), rules.tolist(), ends.reshape(-1, 3).tolist(), strict=True)
     for step, (x, rule, (a, b, c)) in enumerate(steps):
@@ -66,10 +68,9 @@ def reduced(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[F
         edges, near[x] = near[x], None
         for y in edges:
             del near[y][x]
-        size = sum(map(abs, edges.values()))
         if 0 < rule < 4:
             w1, w2, w3 = [edges.pop(y, 0) for y in far] + [0] * (3 - rule)
-            lost = sum(max(w, 0) for w in edges.values())
+            lost = sum(map(abs, edges.values()))  # rounding's: the solver has no such edges
             same = max(0, w1 + w2 + w3)
             d1, d2, d3 = max(w1, w2 + w3) - same, max(w2, w1 + w3) - same, max(w3, w1 + w2) - same
             constant += same
@@ -79,10 +80,10 @@ def reduced(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[F
         else:
             there, w, sign = near[a], edges.get(a, 0), 1 if rule > 0 else -1
             if abs(rule) == 4:
-                lost = size - abs(w) + sign * w
+                lost = sum(map(abs, edges.values())) - abs(w) + sign * w
                 lost = max(0, min(lost, sum(map(abs, there.values())) + sign * w) if lost > 0 else 0)
             else:
-                p, q = next((edges[y], there[y]) for y in edges if y in there)
+                p, q = max(((edges[y], there[y]) for y in edges if y in there), key=lambda pair: abs(pair[0]))
                 demand(w == 0 and p * q * sign > 0, f"reductions: step {step:,} merges no twins.")
                 differences = (edges.get(y, 0) * q - p * there.get(y, 0) for y in {*edges, *there})
                 lost = -(-sum(map(abs, differences)) // abs(q))
@@ -90,8 +91,8 @@ def reduced(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[F
                 constant += w if sign < 0 else 0
                 if y != a:
                     add(a, y, sign * w)
-        demand(lost << _FREE <= size, f"reductions: step {step:,} is not allowed by its rule.")
-        constant += lost
+        paid += lost
+        demand(paid << _FREE <= whole, f"reductions: step {step:,} is not allowed by its rule.")
     pairs = arrays(part, pairs="<i4")[0].reshape(-1, 2)
     kept, ends = np.unique(pairs, return_inverse=True)
     u, v = ends.reshape(-1, 2).T
@@ -99,11 +100,11 @@ def reduced(graph: Weights, part: dict[str, Any], progress: Progress) -> tuple[F
     weights = [(near[a] or {}).pop(b, 0) for a, b in pairs.tolist()]
     for x, y in pairs.tolist():
         (near[y] or {}).pop(x, None)
-    rest = sum(max(w, 0) for edges in near if edges for w in edges.values()) // 2
-    demand(rest << _FREE <= int(np.abs(graph.w).sum()) << _HALVINGS, "reductions: more edges are left.")
+    paid += sum(abs(w) for edges in near if edges for w in edges.values()) // 2
+    demand(paid << _FREE <= whole, "reductions: other edges are left.")
     fine = math.gcd(*weights) or 1
     fine &= -fine
     kind = np.int64 if sum(map(abs, weights)) // fine < 2**60 else object
     unit = graph.unit / (1 << _HALVINGS)
     left = Weights(kept.size, u, v, np.array([w // fine for w in weights], kind), fine * unit)
-    return (constant + rest) * unit, left
+    return (constant + paid) * unit, left

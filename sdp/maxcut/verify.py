@@ -111,7 +111,9 @@ class Checker:
         factors, finest = integers(factors)
         unit = min(finest, graph.unit)
         by, row_by = int(graph.unit / unit), int(finest / unit)
-        most = by * int(np.abs(graph.w).sum()) + 2 * row_by * int((factors.astype(object) * lengths).sum())
+        used = row_by * int((factors.astype(object) * lengths).sum())
+        self.agree(part, "used", str(used * unit))  # the value alone may not change with a multiplier
+        most = by * int(np.abs(graph.w).sum()) + 2 * used
         kind = np.int64 if max(most, by, row_by) < 2**62 else object
         left, factors = graph.w.astype(kind) * by, factors.astype(kind) * row_by
         np.subtract.at(left, members, np.where(in_f, factors[row], -factors[row]))
