@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sdp.optim.certificate import Certificate as Certificate
     from sdp.optim.certify_function import certify_function as certify_function
     from sdp.optim.pgd import PGD as PGD
+    from sdp.optim.sosp import certify as certify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "MaxCutResult",
     "TeacherStudent",
     "__version__",
+    "certify",
     "certify_function",
     "maxcut",
 ]
@@ -58,6 +60,7 @@ _HOME = {  # public name -> module that defines it
     "MaxCutResult": "sdp.maxcut.solve",
     "PGD": "sdp.optim.pgd",
     "TeacherStudent": "sdp.expectation.heads",
+    "certify": "sdp.optim.sosp",
     "certify_function": "sdp.optim.certify_function",
     "maxcut": "sdp.maxcut.solve",
 }

@@ -76,6 +76,20 @@ def norm_range(batches: Sequence[Tensor], delta_lower: float, delta_upper: float
     return Range(min(lower, upper), float(torch.linalg.vector_norm(whole)), upper, len(batches))
 
 
+def curvature_range(
+    batches: Sequence[Tensor], delta_lower: float, delta_upper: float
+) -> tuple[Range, Tensor]:
+    """Bounds on the lowest eigenvalue of the mean of symmetric batches (k, k), and a direction (k,) of the upper."""
+    lowest = [float(torch.linalg.eigvalsh(H)[0]) for H in batches]
+    lower = sum(lowest) / len(lowest) - one_sided(lowest, delta_lower)
+    half = len(batches) // 2
+    v = torch.linalg.eigh(torch.stack(list(batches[:half] or batches)).mean(0))[1][:, 0]
+    along = [float(v @ H @ v) for H in batches[half:]]
+    upper = sum(along) / len(along) + one_sided(along, delta_upper)
+    estimate = float(torch.linalg.eigvalsh(torch.stack(list(batches)).mean(0))[0])
+    return Range(lower, min(max(estimate, lower), upper), upper, len(batches)), v
+
+
 def mean_curvature_range(
     operators: Sequence[Operator], delta_lower: float, delta_upper: float, *, target: float, **options: Any
 ) -> tuple[Range, Tensor, str]:

@@ -27,6 +27,7 @@ PUBLIC = [
     "PGD",
     "TeacherStudent",
     "__version__",
+    "certify",
     "certify_function",
     "maxcut",
 ]
