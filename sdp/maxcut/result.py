@@ -41,8 +41,8 @@ class MaxCutResult:
         upper_bound: no cut is worth more; infinite when nothing was certified.
         gap: (upper_bound - cut_value) / |upper_bound|, 0 where both are equal, infinite without a bound.
         bound_kind: "chebyshev" or "dense" (the relaxation's dual, certified by the block Chebyshev method or by all
-            eigenvalues), "matching" or "cycle packing" (frustrated cycles), "exact reduction" (nothing was left to
-            bound), "sum of positive weights", or "none".
+            eigenvalues), "matching", "cycle packing" or "cycle LP" (frustrated cycles; joined by " + " where blocks
+            differ), "exact reduction" (nothing was left to bound), "sum of positive weights", or "none".
         delta: probability that the bound is wrong, over the solver's own random numbers; 0 if it is deterministic.
         relaxation_value: of the low-rank relaxation's V, in units of edge weight; NaN if there was none.
         status: "optimal" (the cut meets the bound), "target reached", "time limit", "rounds done" or "interrupted".

@@ -15,6 +15,7 @@ from sdp.maxcut.blocks import Block, blocks, glue
 from sdp.maxcut.bound import UNIT_ROUNDOFF
 from sdp.maxcut.exact import MOST_VERTICES, Exact, elimination, solve_exactly
 from sdp.maxcut.graph import Graph
+from sdp.maxcut.proof import Proof, Reduced, Split, Table
 from sdp.maxcut.reduce import Reduction, reduce
 
 LEAST_SHARE = (
@@ -64,6 +65,11 @@ class Solved:
         if not math.isfinite(proved) or (self.original.is_integer and proved == math.floor(proved)):
             return proved
         return proved + 2 * UNIT_ROUNDOFF * abs(proved)
+
+    def proof(self, left: Proof) -> Proof:
+        """The proof of that bound from a proof of what is left."""
+        tables = [(block.vertices, Table(exact.order)) for block, exact in self.solved]
+        return Split((*([(self.kept, left)] if self.kept.size else []), *tables))
 
     @cached_property
     def _components(self) -> list[NDArray[np.int64]]:
@@ -120,6 +126,12 @@ class Shrunk:
         for stage in reversed(self.stages):
             bound = stage.upper_bound(bound)
         return bound
+
+    def proof(self, left: Proof) -> Proof:
+        """The proof of that bound from a proof of what is left."""
+        for stage in reversed(self.stages):
+            left = Reduced(stage, left) if isinstance(stage, Reduction) else stage.proof(left)
+        return left
 
 
 def shrink(graph: Graph, should_stop: Callable[[], bool] = lambda: False) -> Shrunk:

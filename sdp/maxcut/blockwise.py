@@ -1,0 +1,138 @@
+"""Bounds from short cycles, block by block: what is proved of each block adds up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdp.maxcut.blocks import Block, blocks, glue
+from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound, positive_weight_bound
+from sdp.maxcut.cycles import CycleFamily, find_cycles, packing_bound
+from sdp.maxcut.graph import Graph
+from sdp.maxcut.lattice import cut_step, rounded_down
+from sdp.maxcut.matching import match
+from sdp.maxcut.matching_dual import matching_dual
+from sdp.maxcut.proof import PositiveWeights, Proof, Split
+from sdp.maxcut.rows import packing_rows
+
+MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for
+NEARLY_PLANAR = 0.9  # of the cycles that a planar drawing has: from there on they are worth matching
+MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
+
+_TRIVIAL = "sum of positive weights"  # exact for bridges, which are worth no name beside others
+
+Proved = Callable[[], Proof]  # made when a certificate is asked for
+
+
+@dataclass(eq=False)
+class Part:
+    """What is known of one block.
+
+    Attributes:
+        block: of what is left of the graph.
+        step: of the grid on which the block's cuts lie, or 0.
+        bound: the best so far, rounded down to the grid.
+        prove: its proof.
+        partition: uint8 (b,), the best of the block by itself, or None.
+        cut_value: of the partition.
+    """
+
+    block: Block
+    step: float
+    bound: Bound
+    prove: Proved
+    partition: NDArray[np.uint8] | None = None
+    cut_value: float = -math.inf
+
+    @staticmethod
+    def of(block: Block) -> Part:
+        """With the sum of the positive weights for a bound."""
+        step = cut_step(block.graph)
+        bound = positive_weight_bound(block.graph)
+        return Part(block, step, replace(bound, value=rounded_down(bound.value, step)), PositiveWeights)
+
+    def offer_bound(self, bound: Bound, prove: Proved) -> bool:
+        """Keeps a bound if it is below the best; whether it was."""
+        value = rounded_down(bound.value, self.step)
+        if value >= self.bound.value:
+            return False
+        self.bound, self.prove = replace(bound, value=value), prove
+        return True
+
+    def offer_partition(self, partition: NDArray[np.uint8]) -> bool:
+        """Keeps a partition if it cuts more than the best; whether it did."""
+        value = self.block.graph.cut_value(partition)
+        if value <= self.cut_value:
+            return False
+        self.partition, self.cut_value = partition, value
+        return True
+
+    def is_optimal(self) -> bool:
+        """Whether the partition meets the bound."""
+        return self.cut_value >= self.bound.value
+
+
+class Blockwise:
+    """Blocks of a graph, their bounds and their sum."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.parts = [Part.of(block) for block in blocks(graph)]
+
+    def bound(self) -> Bound:
+        """The sum of the blocks' bounds, named after all their kinds, that of the largest block first."""
+        kinds = list(dict.fromkeys(part.bound.kind for part in self.parts))
+        if len(kinds) > 1 and _TRIVIAL in kinds:
+            kinds.remove(_TRIVIAL)
+        value = math.fsum(part.bound.value for part in self.parts)
+        if not self.graph.is_integer:
+            value += UNIT_ROUNDOFF * abs(value)
+        return Bound(value, " + ".join(kinds), 0.0)
+
+    def proof(self) -> Proof:
+        """Of that sum."""
+        if len(self.parts) == 1 and self.parts[0].block.graph is self.graph:
+            return self.parts[0].prove()
+        return Split(tuple((part.block.vertices, part.prove()) for part in self.parts))
+
+    def partition(self, sides: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The blocks' own partitions put together; where a block has none, these sides uint8 (n,)."""
+        each = [
+            (part.block.vertices, sides[part.block.vertices] if part.partition is None else part.partition)
+            for part in self.parts
+        ]
+        return glue(self.graph.n_vertices, each)
+
+
+def bound_by_packing(part: Part, should_stop: Callable[[], bool]) -> CycleFamily:
+    """Finds the faces of a block and packs them."""
+    graph = part.block.graph
+    family = find_cycles(graph, should_stop=should_stop)
+    part.offer_bound(packing_bound(graph, family), lambda: packing_rows(graph, family))
+    return family
+
+
+def bound_by_matching(part: Part, family: CycleFamily, seed: int, should_stop: Callable[[], bool]) -> None:
+    """The matching bound and its cut, where a block is nearly planar and not every cycle frustrated.
+
+    Raises:
+        RuntimeError, OSError: as `match`.
+    """
+    graph = part.block.graph
+    odd = int(family.frustrated(graph.edges()[2]).sum())
+    is_mesh = family.n_cycles >= NEARLY_PLANAR * (graph.n_edges - graph.n_vertices)
+    if not is_mesh or odd > MOST_FRUSTRATED * family.n_cycles:
+        return
+    matching = match(graph, family, seed=seed, should_stop=should_stop)
+    if matching is not None:
+        part.offer_bound(matching.bound, lambda: _dual_or_packing(graph, family))
+        part.offer_partition(matching.partition)
+
+
+def _dual_or_packing(graph: Graph, family: CycleFamily) -> Proof:
+    dual = matching_dual(graph, family)
+    return packing_rows(graph, family) if dual is None else dual.rows
