@@ -77,6 +77,13 @@ def maxcut(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the partition, one 0 or 1 a line.")
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the partition, the bound and its proof, for `sdp verify`; gzipped JSON.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw cut and bound against time, and a grid's partition."),
@@ -90,7 +97,7 @@ def maxcut(
 
     Ctrl-C stops early and keeps the best cut found so far: the files are still written.
     """
-    _check_outputs(graph=graph, out=out, plot=plot, checkpoint=checkpoint)
+    _check_outputs(graph=graph, out=out, plot=plot, checkpoint=checkpoint, certificate=certificate)
     check_device(device)
     # A time-out or a batch system sends SIGTERM; it means the same as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -116,6 +123,7 @@ def maxcut(
             checkpoint=checkpoint,
             bound_share=bound_share,
             reduce=reduce,
+            certificate=certificate,
         )
 
     # The user who stopped the search wants its result: a second Ctrl-C must not tear the files.
@@ -126,7 +134,9 @@ def maxcut(
     if as_json:
         print(json.dumps(result.to_dict(), allow_nan=False))
     elif not quiet:
-        _summarise(result, {"partition": out, "plot": plot, "checkpoint": checkpoint})
+        _summarise(
+            result, {"partition": out, "plot": plot, "checkpoint": checkpoint, "certificate": certificate}
+        )
     return _errors.INTERRUPTED if result.status == "interrupted" else _errors.SOLVED
 
 

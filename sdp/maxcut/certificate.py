@@ -10,6 +10,7 @@ import base64
 import math
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -138,8 +139,8 @@ def spectral_proof(problem: Problem, bound: Bound, seed: int = 0) -> Spectral:
 class _Scribe(Checker):
     """The checker, but what it would compare with a claim it writes down as the claim."""
 
-    def agree(self, part: dict[str, Any], name: str, value: Any, slack: Any = 0) -> Any:
-        part[name] = rounded_up(value + slack) if slack else value
+    def agree(self, part: dict[str, Any], name: str, value: Any, slack: Fraction | None = None) -> Any:
+        part[name] = value if slack is None else rounded_up(value + slack)
         return part[name]
 
 

@@ -40,10 +40,11 @@ class Checker:
     progress: Progress = silent
     delta: float = 0.0
 
-    def agree(self, part: dict[str, Any], name: str, value: Any, slack: Any = 0) -> Any:
+    def agree(self, part: dict[str, Any], name: str, value: Any, slack: Fraction | None = None) -> Any:
         """The claim of this name, which must equal `value`, or lie above it by 2 slack at most."""
         claim = part[name]
-        well = value <= claim <= value + 2 * slack if slack else claim == value and type(claim) is type(value)
+        near = slack is not None and value <= claim <= value + 2 * slack
+        well = near or (claim == value and type(claim) is type(value))
         demand(well, f"{part.get('kind', 'the whole')}: {name} {claim!r:.70} does not follow from its parts.")
         return claim
 

@@ -1,0 +1,89 @@
+"""What rows of cycles prove, by the formula and in Python's fractions: slow, short, and not the checker's code."""
+
+from __future__ import annotations
+
+import base64
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+Edge = tuple[int, int, Fraction]
+
+
+def decoded(part: dict[str, Any], name: str, kind: str) -> list[Any]:
+    """A field of a certificate as a list of Python's numbers."""
+    return list(np.frombuffer(base64.b64decode(part[name]), kind).tolist())
+
+
+def optimum(n: int, edges: list[Edge]) -> Fraction:
+    """The maximum cut, by trying all partitions."""
+    sides = np.arange(2 ** max(n - 1, 0))[:, None] >> np.arange(n) & 1
+    total = np.zeros(len(sides), object)
+    for a, b, w in edges:
+        total = total + (sides[:, a] != sides[:, b]) * w
+    return Fraction(max(total.tolist()))
+
+
+def grid(edges: list[Edge]) -> Fraction:
+    """All cuts are multiples of this: the greatest common divisor of weighted degrees and twice the weights."""
+    degree: dict[int, Fraction] = {}
+    for a, b, w in edges:
+        degree[a], degree[b] = degree.get(a, Fraction(0)) + w, degree.get(b, Fraction(0)) + w
+    numbers = [*degree.values(), *(2 * w for _, _, w in edges)]
+    scale = math.lcm(*(number.denominator for number in numbers))
+    return Fraction(math.gcd(*(int(number * scale) for number in numbers)), scale)
+
+
+def rounded(edges: list[Edge], value: Fraction) -> Fraction:
+    """The largest multiple of the grid that is at most this."""
+    step = grid(edges)
+    return value // step * step if step else Fraction(0)
+
+
+def bound(edges: list[Edge], part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction | None:
+    """The bound of "cycles", "branch" or "split", itself not yet rounded to the grid of cuts; None if a row is none."""
+    fixed = fixed or {}
+    if part["kind"] == "branch":
+        sides = [
+            bound(edges, part[name], {**fixed, part["edge"]: name == "cut"}) for name in ("cut", "uncut")
+        ]
+        known = [side for side in sides if side is not None]
+        return max(rounded(edges, side) for side in known) if len(known) == 2 else None
+    if part["kind"] == "split":
+        total = Fraction(0)
+        for piece in part["parts"]:
+            inside = [edges[e] for e in decoded(piece, "edges", "<i4")]
+            own = bound(inside, piece["proof"])
+            if own is None:
+                return None
+            total += rounded(inside, own)
+        return total
+    assert part["kind"] == "cycles"
+    left = [w for _, _, w in edges]
+    total, begin = Fraction(0), 0
+    members, marks = decoded(part, "members", "<i4"), decoded(part, "F", "|b1")
+    for length, multiplier in zip(
+        decoded(part, "lengths", "<i4"), decoded(part, "multipliers", "<f8"), strict=True
+    ):
+        row = list(zip(members[begin : begin + length], marks[begin : begin + length], strict=True))
+        begin += length
+        degree: dict[int, int] = {}
+        for e, _ in row:
+            for x in edges[e][:2]:
+                degree[x] = degree.get(x, 0) + 1
+        size = sum(mark for _, mark in row)
+        if (
+            multiplier < 0
+            or size % 2 == 0
+            or any(d % 2 for d in degree.values())
+            or len(dict(row)) < len(row)
+        ):
+            return None
+        total += Fraction(multiplier) * (size - 1)
+        for e, mark in row:
+            left[e] -= Fraction(multiplier) * (1 if mark else -1)
+    for e, w in enumerate(left):
+        total += max(w, Fraction(0)) if e not in fixed else (w if fixed[e] else 0)
+    return total
