@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from sdp.optim.certify_function import certify_function as certify_function
     from sdp.optim.pgd import PGD as PGD
     from sdp.optim.sosp import certify as certify
+    from sdp.optim.structure import StructureResult as StructureResult
+    from sdp.optim.structure import discover_structure as discover_structure
+    from sdp.optim.track import track_structure as track_structure
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,11 +44,14 @@ __all__ = [
     "Graph",
     "LearnedJL",
     "MaxCutResult",
+    "StructureResult",
     "TeacherStudent",
     "__version__",
     "certify",
     "certify_function",
+    "discover_structure",
     "maxcut",
+    "track_structure",
 ]
 
 _HOME = {  # public name -> module that defines it
@@ -59,10 +65,13 @@ _HOME = {  # public name -> module that defines it
     "MLP": "sdp.expectation.heads",
     "MaxCutResult": "sdp.maxcut.solve",
     "PGD": "sdp.optim.pgd",
+    "StructureResult": "sdp.optim.structure",
     "TeacherStudent": "sdp.expectation.heads",
     "certify": "sdp.optim.sosp",
     "certify_function": "sdp.optim.certify_function",
+    "discover_structure": "sdp.optim.structure",
     "maxcut": "sdp.maxcut.solve",
+    "track_structure": "sdp.optim.track",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import sdp
-from sdp.cli import _errors, doctor, maxcut, verify
+from sdp.cli import _errors, discover, doctor, embed, maxcut, verify
 
 app = typer.Typer(
     name="sdp",
@@ -20,7 +20,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("maxcut")(maxcut.maxcut)
+app.command("embed")(embed.embed)
 app.command("verify")(verify.verify)
+app.command("discover")(discover.discover)
 app.command("doctor")(doctor.doctor)
 
 # typer took this class from click before it carried its own copy; the way to it from a public name is the

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from sdp.optim._student import Student
 
@@ -75,7 +74,7 @@ def _pgd(student: Student, seed: int) -> Step:
 
     parameter = torch.nn.Parameter(student.vector)  # shares the student's memory
     parameter.grad = student.gradient
-    optimizer = PGD([parameter], lr=DEFAULT_LR["pgd"], seed=seed)
+    optimizer = PGD([parameter], lr=DEFAULT_LR["pgd"], momentum=MOMENTUM, stochastic=True, seed=seed)
 
     def step(lr: float) -> None:
         optimizer.param_groups[0]["lr"] = lr
@@ -83,7 +82,3 @@ def _pgd(student: Student, seed: int) -> Step:
 
     return step
 
-
-def squared_norm(tensor: Tensor) -> float:
-    """||tensor||_F^2 in float64."""
-    return float(tensor.to(torch.float64).square().sum())

@@ -28,47 +28,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdp.optim._optimizers import DEFAULT_LR, OPTIMIZERS, Step, make_step, schedule
+from sdp.expectation.expectation import Expectation
+from sdp.expectation.heads import TeacherStudent
+from sdp.optim._optimizers import Step, make_step, schedule
 from sdp.optim._samples import Samples
-from sdp.optim._student import LOSSES, Student
-from sdp.optim._teachers import TASKS, TEACHERS, Teacher, directions, make_score
+from sdp.optim._structure_options import StructureOptions, make_options
+from sdp.optim._student import Student
+from sdp.optim._teachers import Teacher, directions, make_score
 from sdp.optim.spectrum import Spectrum, check_directions, spectrum
-from sdp_kernels import activations, gaussian
 
-RECORDS = 100  # by default, over a whole run
 CHECK_EVERY = 64  # steps between two looks at whether all parameters are finite
 # Operations of a step below which it runs on one thread: two cost more in waiting for each other than they save, and
 # many times more on a machine that others use as well. The bits are the same.
-ONE_THREAD_BELOW = 1e8
-DEFAULT_NOISE = 1.0  # of the teacher "none", whose labels would otherwise all be 0
+ONE_THREAD_BELOW = 1e9
 JSON_VALUES = 32  # singular values a record of `to_dict` holds
-
-
-@dataclass(frozen=True)
-class StructureOptions:
-    """What a run was asked to do; `discover_structure` says what each is."""
-
-    dim: int
-    rank: int
-    width: int
-    depth: int
-    teacher: str
-    task: str
-    activation: str
-    iota: float
-    loss: str
-    optimizer: str
-    lr: float
-    lam: float
-    steps: int
-    batch: int
-    n_train: int | None
-    noise: float
-    warm_up: float
-    decay: float
-    n_held_out: int
-    record_every: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +79,7 @@ class StructureResult:
         status: "steps done", "stopped" (by the callback), "interrupted" (Ctrl-C) or "diverged".
         steps: taken, of those that the parameters rest on.
         seconds: of training and recording.
-        U: (r, d) float32, the teacher's directions, orthonormal rows.
+        teacher: directions and labels.
         parameters: W (k, d), b (k,), A_2, c_2, ..., a (k,), c (1,), float32.
         notes: what went otherwise than asked, in words.
     """
@@ -116,7 +89,7 @@ class StructureResult:
     status: str
     steps: int
     seconds: float
-    U: Tensor
+    teacher: Teacher
     parameters: tuple[Tensor, ...]
     notes: tuple[str, ...]
 
@@ -124,6 +97,11 @@ class StructureResult:
     def W(self) -> Tensor:  # noqa: N802  the formula's name
         """The first layer, (k, d)."""
         return self.parameters[0]
+
+    @property
+    def U(self) -> Tensor:  # noqa: N802
+        """The teacher's directions, (r, d) float32, orthonormal rows."""
+        return self.teacher.U
 
     @property
     def spectrum(self) -> Spectrum:
@@ -156,6 +134,25 @@ class StructureResult:
             first.weight.copy_(self.W)
             first.bias.copy_(self.parameters[1])
         return nn.Sequential(first, student.head())
+
+    def expectation(self, n_samples: int = 2**14, seed: int | None = None) -> Expectation:
+        """E loss at the present parameters over all x, not over the samples trained on: what `sdp.certify` reads.
+
+        Args:
+            n_samples: as `sdp.Expectation`.
+            seed: of its samples, which are others than training had; that of the run by default.
+
+        Raises:
+            ValueError: the student saw a subspace only, or labels have noise, which an expectation over x leaves out.
+        """
+        if self.perp_share is None or self.teacher.noise:
+            what = "a student of all of x" if self.perp_share is None else "labels without noise"
+            raise ValueError(f"`expectation` wants {what}; this run had other ones.")
+        first, head = self.model()
+        with torch.no_grad():
+            W, b = first.weight.detach().clone(), first.bias.detach().clone()  # type: ignore[operator]
+        guided = TeacherStudent(head, self.teacher.target, self.U, self.options.loss)
+        return Expectation(guided, W, b, n_samples, self.options.seed if seed is None else seed)
 
     def to_dict(self, weights: bool = False) -> dict[str, Any]:
         """Options, records and the last state, ready for JSON; W and U as nested lists only if asked for."""
@@ -223,7 +220,7 @@ def discover_structure(
         activation: of the student, a name of `sdp_kernels.activations.NAMES`.
         iota: sharpness of softplus, log(1 + exp(iota z)) / iota.
         loss: "mse" or "logistic" (classification only); logistic for classification by default.
-        optimizer: "momentum" (0.9), "sgd", "adam" or "pgd" (`sdp.PGD`, practical mode).
+        optimizer: "momentum" (0.9), "sgd", "adam" or "pgd" (`sdp.PGD`, stochastic, with that momentum).
         lr: learning rate at its plateau; `DEFAULT_LR` has one an optimizer.
         lam: weight decay of W alone, 0 or more: the gradient has 2 lam W. 0 is the control.
         steps: to take.
@@ -252,7 +249,7 @@ def discover_structure(
     >>> result.visible_rank, result.perp_share < 0.1
     (2, True)
     """
-    options = _options(
+    options = make_options(
         dim, rank, width, depth, teacher, task, activation, iota, loss, optimizer, lr, lam, steps, batch,
         n_train, noise, warm_up, decay, n_held_out, record_every, seed,
     )  # fmt: skip
@@ -273,7 +270,7 @@ def discover_structure(
         status=status,
         steps=taken,
         seconds=time.perf_counter() - start,
-        U=guide.U,
+        teacher=guide,
         parameters=tuple(part.clone() for part in student.parameters),
         notes=notes,
     )
@@ -354,6 +351,8 @@ def _descend(
                 good_step = step
             if (step % options.record_every == 0 or is_last) and watch.record(step):
                 return "stopped", step, ()
+    except FloatingPointError:  # sdp.PGD looks at its gradients itself
+        return _diverged(student, watch, good, good_step, step + 1)
     except KeyboardInterrupt:
         student.vector.copy_(good)
         watch.forget_after(good_step)
@@ -382,89 +381,6 @@ def _student(options: StructureOptions, dim: int) -> Student:
         options.lam,
         options.seed,
     )
-
-
-def _options(
-    dim: int,
-    rank: int,
-    width: int,
-    depth: int,
-    teacher: str | Callable[[Tensor], Tensor],
-    task: str,
-    activation: str,
-    iota: float,
-    loss: str | None,
-    optimizer: str,
-    lr: float | None,
-    lam: float,
-    steps: int,
-    batch: int,
-    n_train: int | None,
-    noise: float | None,
-    warm_up: float,
-    decay: float,
-    n_held_out: int,
-    record_every: int | None,
-    seed: int,
-) -> StructureOptions:
-    """The arguments of `discover_structure`, checked, with defaults filled in."""
-    counts = {
-        "dim": dim, "rank": rank, "width": width, "depth": depth, "steps": steps, "batch": batch,
-        "n_held_out": n_held_out,
-    }  # fmt: skip
-    for name, count in counts.items():
-        _check_count(name, count, 1)
-    if n_train is not None:
-        _check_count("n_train", n_train, 1)
-    if record_every is not None:
-        _check_count("record_every", record_every, 1)
-    _check_count("seed", seed, 0, gaussian.SEEDS - 1)
-    if rank > min(dim, width):
-        raise ValueError(
-            f"`rank` must be at most the smaller of dim and width, {min(dim, width)}; got {rank}."
-        )
-    loss = loss or ("logistic" if task == "classification" else "mse")
-    names = {"task": (task, TASKS), "activation": (activation, activations.NAMES), "loss": (loss, LOSSES)}
-    names |= {"optimizer": (optimizer, OPTIMIZERS)}
-    if not callable(teacher):
-        names |= {"teacher": (teacher, TEACHERS)}
-    for name, (value, choices) in names.items():
-        if value not in choices:
-            raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {value!r}.")
-    if loss == "logistic" and task == "regression":
-        raise ValueError("`loss` must be mse for regression: logistic wants labels of +1 and -1.")
-    if noise is None:
-        noise = DEFAULT_NOISE if teacher == "none" else 0.0
-    lr = DEFAULT_LR[optimizer] if lr is None else lr
-    _check_number("lr", lr, above=0.0)
-    _check_number("iota", iota, above=0.0)
-    _check_number("lam", lam, least=0.0)
-    _check_number("noise", noise, least=0.0)
-    for name, share in (("warm_up", warm_up), ("decay", decay)):
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f"`{name}` must lie in [0, 1]; got {share}.")
-    named = teacher if isinstance(teacher, str) else getattr(teacher, "__name__", type(teacher).__name__)
-    return StructureOptions(
-        dim, rank, width, depth, named, task, activation, float(iota), loss, optimizer, float(lr), float(lam),
-        steps, batch, n_train, float(noise), float(warm_up), float(decay), n_held_out,
-        record_every or max(1, steps // RECORDS), seed,
-    )  # fmt: skip
-
-
-def _check_count(name: str, value: object, least: int, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` must be an integer; got {value!r}.")
-    if value < least or (most is not None and value > most):
-        range_ = f"at least {least}" if most is None else f"in [{least}, {most}]"
-        raise ValueError(f"`{name}` must be {range_}; got {value}.")
-
-
-def _check_number(name: str, value: float, *, above: float | None = None, least: float | None = None) -> None:
-    limit = above if above is not None else least
-    assert limit is not None  # the caller gives one of them
-    if not (math.isfinite(value) and (value > limit if above is not None else value >= limit)):
-        range_ = f"above {limit:g}" if above is not None else f"at least {limit:g}"
-        raise ValueError(f"`{name}` must be finite and {range_}; got {value}.")
 
 
 def _json_ready(value: Any) -> Any:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdp.optim.structure import StructureResult
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from sdp.optim.structure import StructureResult
 
 SUFFIXES = (".png", ".pdf", ".svg")
 # Vermilion, blue, green and grey of Okabe and Ito's palette, told apart by the colour-blind.

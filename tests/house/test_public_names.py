@@ -25,11 +25,14 @@ PUBLIC = [
     "MLP",
     "MaxCutResult",
     "PGD",
+    "StructureResult",
     "TeacherStudent",
     "__version__",
     "certify",
     "certify_function",
+    "discover_structure",
     "maxcut",
+    "track_structure",
 ]
 
 MAXCUT_PARAMETERS = [
