@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from sdp.expectation.heads import MLP as MLP
     from sdp.expectation.heads import CallableHead as CallableHead
     from sdp.expectation.heads import TeacherStudent as TeacherStudent
+    from sdp.jl.dimension import johnson_lindenstrauss_min_dim as johnson_lindenstrauss_min_dim
     from sdp.jl.learned import LearnedJL as LearnedJL
+    from sdp.jl.transforms import SRHT as SRHT
+    from sdp.jl.transforms import GaussianJL as GaussianJL
+    from sdp.jl.transforms import RademacherJL as RademacherJL
+    from sdp.jl.transforms import SparseJL as SparseJL
     from sdp.maxcut.graph import Graph as Graph
     from sdp.maxcut.solve import MaxCutResult as MaxCutResult
     from sdp.maxcut.solve import maxcut as maxcut
@@ -36,20 +41,25 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "PGD",
+    "SRHT",
     "Blocks",
     "CallableHead",
     "Certificate",
     "Estimate",
     "Expectation",
+    "GaussianJL",
     "Graph",
     "LearnedJL",
     "MaxCutResult",
+    "RademacherJL",
+    "SparseJL",
     "StructureResult",
     "TeacherStudent",
     "__version__",
     "certify",
     "certify_function",
     "discover_structure",
+    "johnson_lindenstrauss_min_dim",
     "maxcut",
     "track_structure",
 ]
@@ -60,16 +70,21 @@ _HOME = {  # public name -> module that defines it
     "Certificate": "sdp.optim.certificate",
     "Estimate": "sdp.expectation.estimate",
     "Expectation": "sdp.expectation.expectation",
+    "GaussianJL": "sdp.jl.transforms",
     "Graph": "sdp.maxcut.graph",
     "LearnedJL": "sdp.jl.learned",
     "MLP": "sdp.expectation.heads",
     "MaxCutResult": "sdp.maxcut.solve",
     "PGD": "sdp.optim.pgd",
+    "RademacherJL": "sdp.jl.transforms",
+    "SRHT": "sdp.jl.transforms",
+    "SparseJL": "sdp.jl.transforms",
     "StructureResult": "sdp.optim.structure",
     "TeacherStudent": "sdp.expectation.heads",
     "certify": "sdp.optim.sosp",
     "certify_function": "sdp.optim.certify_function",
     "discover_structure": "sdp.optim.structure",
+    "johnson_lindenstrauss_min_dim": "sdp.jl.dimension",
     "maxcut": "sdp.maxcut.solve",
     "track_structure": "sdp.optim.track",
 }

@@ -20,17 +20,22 @@ PUBLIC = [
     "Certificate",
     "Estimate",
     "Expectation",
+    "GaussianJL",
     "Graph",
     "LearnedJL",
     "MLP",
     "MaxCutResult",
     "PGD",
+    "RademacherJL",
+    "SRHT",
+    "SparseJL",
     "StructureResult",
     "TeacherStudent",
     "__version__",
     "certify",
     "certify_function",
     "discover_structure",
+    "johnson_lindenstrauss_min_dim",
     "maxcut",
     "track_structure",
 ]
@@ -136,6 +141,7 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
         "laplacian_product",
         "mixing_sweep",
     },
+    "hadamard": {"fwht", "padded", "srht"},
     "probit_cut": {
         "conditional_rounding",
         "hessian_product",
@@ -145,6 +151,7 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
         "probit_cut_value",
         "probit_cut_value_and_grad",
     },
+    "projection": {"blocked", "gaussian", "independent", "rademacher"},
     "replicas": {"cut_values", "n_words", "pack_signs", "project_signs", "unpack_signs"},
 }
 GRAPH_METHODS = {

@@ -16,7 +16,7 @@ from numba import njit, prange
 from sdp_kernels.cpu._activate import activate
 from sdp_kernels.cpu._philox import philox
 from sdp_kernels.cpu._tiles import LANES, add_product, set_product
-from sdp_kernels.cpu.gaussian import CALLS, _box_muller
+from sdp_kernels.cpu.gaussian import CALLS, box_muller
 
 NONE, MSE, LOGISTIC = range(3)
 RESOLUTION = 32  # bits of the uniform behind a radius
@@ -217,8 +217,8 @@ def _draw(key, start, S, q, xi):  # type: ignore[no-untyped-def]
                 w0, w1, w2, w3 = philox(c & _LOW, c >> _WORD, c2, c3, k0, k1)
                 at = part * S + lane
                 words[0, at], words[1, at], words[2, at], words[3, at] = w0, w1, w2, w3
-        _box_muller(words[0], words[1], RESOLUTION, u, exponents, normals[0], normals[1])
-        _box_muller(words[2], words[3], RESOLUTION, u, exponents, normals[2], normals[3])
+        box_muller(words[0], words[1], RESOLUTION, u, exponents, normals[0], normals[1])
+        box_muller(words[2], words[3], RESOLUTION, u, exponents, normals[2], normals[3])
         for part in range(min(calls_a_tile, n_calls - first)):
             for word in range(4):
                 for lane in range(S):

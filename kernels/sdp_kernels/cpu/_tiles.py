@@ -19,26 +19,26 @@ from numba.extending import intrinsic
 
 LANES = 16  # floats a vector
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
 _CONTRACT = ("contract",)  # a product and a sum may be one rounding
 
 
-def _tile(n_rows: int, n_vectors: int, accumulate: bool) -> Any:
-    """Intrinsic: tile(a, lda, b, ldb, c, ldc, depth), addresses in bytes, strides in floats, depth >= 1."""
+def tile_of(n_rows: int, n_vectors: int, accumulate: bool, number: ir.Type = _FLOAT) -> Any:
+    """Intrinsic: tile(a, lda, b, ldb, c, ldc, depth), addresses in bytes, strides in numbers, depth >= 1."""
+    vector_type = ir.VectorType(number, LANES)
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         a, lda, b, ldb, c, ldc, depth = arguments
-        a, b, c = (builder.inttoptr(address, _FLOAT.as_pointer()) for address in (a, b, c))
+        a, b, c = (builder.inttoptr(address, number.as_pointer()) for address in (a, b, c))
 
         def vector_at(base: ir.Value, offset: ir.Value) -> ir.Value:
-            return builder.bitcast(builder.gep(base, [offset]), _VECTOR.as_pointer())
+            return builder.bitcast(builder.gep(base, [offset]), vector_type.as_pointer())
 
         def c_at(row: int, vector: int) -> ir.Value:
             offset = builder.mul(ldc, ir.Constant(_INDEX, row))
             return vector_at(c, builder.add(offset, ir.Constant(_INDEX, LANES * vector)))
 
         cells = [(row, vector) for row in range(n_rows) for vector in range(n_vectors)]
-        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        zero = ir.Constant(vector_type, [0.0] * LANES)
         start = {cell: builder.load(c_at(*cell), align=4) if accumulate else zero for cell in cells}
         rows = [builder.gep(a, [builder.mul(lda, ir.Constant(_INDEX, row))]) for row in range(n_rows)]
         before = builder.block
@@ -47,7 +47,7 @@ def _tile(n_rows: int, n_vectors: int, accumulate: bool) -> Any:
         builder.branch(loop)
         builder.position_at_end(loop)
         step = builder.phi(_INDEX)
-        sums = {cell: builder.phi(_VECTOR) for cell in cells}
+        sums = {cell: builder.phi(vector_type) for cell in cells}
         offset = builder.mul(step, ldb)
         columns = [
             builder.load(vector_at(b, builder.add(offset, ir.Constant(_INDEX, LANES * vector))), align=4)
@@ -57,7 +57,7 @@ def _tile(n_rows: int, n_vectors: int, accumulate: bool) -> Any:
         following = {}
         for row in range(n_rows):
             scalar = builder.load(builder.gep(rows[row], [step]))
-            undefined = ir.Constant(_VECTOR, ir.Undefined)
+            undefined = ir.Constant(vector_type, ir.Undefined)
             single = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
             spread = builder.shuffle_vector(single, undefined, lanes)
             for vector in range(n_vectors):
@@ -83,10 +83,10 @@ def _tile(n_rows: int, n_vectors: int, accumulate: bool) -> Any:
     return tile
 
 
-_set_4x4, _set_4x2, _set_4x1 = (_tile(4, vectors, False) for vectors in (4, 2, 1))
-_set_1x4, _set_1x2, _set_1x1 = (_tile(1, vectors, False) for vectors in (4, 2, 1))
-_add_4x4, _add_4x2, _add_4x1 = (_tile(4, vectors, True) for vectors in (4, 2, 1))
-_add_1x4, _add_1x2, _add_1x1 = (_tile(1, vectors, True) for vectors in (4, 2, 1))
+_set_4x4, _set_4x2, _set_4x1 = (tile_of(4, vectors, False) for vectors in (4, 2, 1))
+_set_1x4, _set_1x2, _set_1x1 = (tile_of(1, vectors, False) for vectors in (4, 2, 1))
+_add_4x4, _add_4x2, _add_4x1 = (tile_of(4, vectors, True) for vectors in (4, 2, 1))
+_add_1x4, _add_1x2, _add_1x1 = (tile_of(1, vectors, True) for vectors in (4, 2, 1))
 _ROW = 4  # bytes of a float
 _VECTOR_BYTES = 4 * LANES
 

@@ -126,7 +126,7 @@ def _spread(
 
 
 @njit(cache=True, nogil=True)
-def _box_muller(
+def box_muller(
     radius_words: Words,
     angle_words: Words,
     bits: int,
@@ -190,8 +190,8 @@ def _fill_normals(
         count = _make_words(tile, row_offset, first, n_blocks, n_calls, seed, purpose, counters, words)
         normals = np.empty((LANES, CALLS), dtype=np.float32)
         scratch, exponents = np.empty(CALLS, dtype=np.float32), np.empty(CALLS, dtype=np.int32)
-        _box_muller(words[0], words[1], bits, scratch, exponents, normals[0], normals[1])
-        _box_muller(words[2], words[3], bits, scratch, exponents, normals[2], normals[3])
+        box_muller(words[0], words[1], bits, scratch, exponents, normals[0], normals[1])
+        box_muller(words[2], words[3], bits, scratch, exponents, normals[2], normals[3])
         _spread(normals, tile, count, first, n_blocks, column_offset, out)
 
 
