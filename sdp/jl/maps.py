@@ -1,0 +1,113 @@
+"""The linear maps of `sdp embed`: named by few numbers, or learned and kept as a matrix, applied block by block.
+
+They are the operations of `sdp_kernels` and no more: the same kind, seed and shape give the map of the estimators in
+`sdp.jl.transforms`, and a row's image depends on that row alone, so that any cutting of a stream into blocks gives the
+same bytes. Importing this costs torch and numba, but not scikit-learn and its 130 MB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdp.jl.blocks import Block, SparseBlock, as_read
+from sdp_kernels import hadamard, projection
+from sdp_kernels.gaussian import SEEDS
+
+KINDS = ("sparse", "gaussian", "rademacher", "srht", "learned")
+NONZEROS = 8  # entries a feature of the sparse map, where k allows so many
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A linear map of R^n_features into R^n_components.
+
+    Attributes:
+        kind: one of `KINDS`.
+        n_features, n_components: its shape.
+        seed: of the random kinds; 0 of a learned map, whose seed went into its matrix.
+        matrix: float32 or float64 (n_components, n_features) of a learned map; None otherwise.
+    """
+
+    kind: str
+    n_features: int
+    n_components: int
+    seed: int = 0
+    matrix: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"`seed` must lie in [0, 2^63); got {self.seed}.")
+        if self.n_features < 1:
+            raise ValueError("the rows have no columns; there is nothing to embed.")
+        most = hadamard.padded(self.n_features) if self.kind == "srht" else projection.COMPONENTS - 1
+        if not 1 <= self.n_components <= most:
+            raise ValueError(
+                f"`n_components` must lie in [1, {most}] for kind {self.kind!r} and {self.n_features} columns; "
+                f"got {self.n_components}."
+            )
+        if self.kind == "learned":
+            shape = None if self.matrix is None else self.matrix.shape
+            if shape != (self.n_components, self.n_features):
+                raise ValueError(
+                    f"a learned map of {self.n_features} columns needs a matrix of shape "
+                    f"({self.n_components}, {self.n_features}); got {shape}."
+                )
+
+    @property
+    def n_nonzeros(self) -> int | None:
+        """Entries a feature of the sparse kind; None of the others."""
+        return min(NONZEROS, self.n_components) if self.kind == "sparse" else None
+
+    def output_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """What rows of this dtype become: float64 stays, all else is float32."""
+        return np.dtype("<f8") if as_read(dtype) == np.float64 else np.dtype("<f4")
+
+    def apply(self, block: Block) -> NDArray[Any]:
+        """Images of the rows of a block, (n, n_components), float64 of float64 rows and float32 of others."""
+        k, seed = self.n_components, self.seed
+        if self.kind == "learned":
+            return self._multiply(block)
+        rows = _tensors(block)
+        if self.kind == "sparse":
+            image = projection.blocked(rows, k, min(NONZEROS, k), seed=seed)
+        elif self.kind == "gaussian":
+            image = projection.gaussian(rows, k, seed=seed)
+        elif self.kind == "rademacher":
+            image = projection.rademacher(rows, k, seed=seed)
+        else:
+            image = hadamard.srht(rows, k, seed=seed)
+        found: NDArray[Any] = image.numpy()
+        return found
+
+    def _multiply(self, block: Block) -> NDArray[Any]:
+        """Row by row: a product of many rows may sum each in an order that depends on how many there are."""
+        assert self.matrix is not None
+        if isinstance(block, SparseBlock):
+            from scipy.sparse import csr_array
+
+            arrays = (block.values, block.indices, block.indptr)
+            block = csr_array(arrays, shape=(len(block), self.n_features)).toarray()
+        dtype = self.output_dtype(block.dtype)
+        matrix = self.matrix.astype(dtype, copy=False)
+        image = np.empty((len(block), self.n_components), dtype)
+        for row, source in zip(image, block.astype(dtype, copy=False), strict=True):
+            np.matmul(matrix, source, out=row)
+        return image
+
+
+def _tensors(block: Block) -> projection.Rows:
+    if isinstance(block, SparseBlock):
+        return projection.SparseRows(
+            torch.from_numpy(block.indptr),
+            torch.from_numpy(block.indices),
+            torch.from_numpy(block.values),
+            block.n_features,
+        )
+    return torch.from_numpy(block)
