@@ -81,4 +81,3 @@ def _pgd(student: Student, seed: int) -> Step:
         optimizer.step()
 
     return step
-
