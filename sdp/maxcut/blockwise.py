@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sdp.maxcut.blocks import Block, blocks, glue
 from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound, positive_weight_bound
+from sdp.maxcut.branch import branch_and_cut
 from sdp.maxcut.cycles import CycleFamily, find_cycles, packing_bound
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.lattice import cut_step, rounded_down
@@ -18,9 +19,12 @@ from sdp.maxcut.matching import match
 from sdp.maxcut.matching_dual import matching_dual
 from sdp.maxcut.proof import PositiveWeights, Proof, Split
 from sdp.maxcut.rows import packing_rows
+from sdp.maxcut.separation import Rows
 
 MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for
 NEARLY_PLANAR = 0.9  # of the cycles that a planar drawing has: from there on they are worth matching
+PARTLY_PLANAR = 0.25  # of the cycles: from there on linear programs over them prove more than the relaxation
+MOST_EDGES = {"mesh": 100_000, "partly": 20_000}  # of a block that linear programs are tried on
 MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
 
 _TRIVIAL = "sum of positive weights"  # exact for bridges, which are worth no name beside others
@@ -37,6 +41,7 @@ class Part:
         step: of the grid on which the block's cuts lie, or 0.
         bound: the best so far, rounded down to the grid.
         prove: its proof.
+        faces: the family of short cycles found, or None before they were looked for.
         partition: uint8 (b,), the best of the block by itself, or None.
         cut_value: of the partition.
     """
@@ -45,6 +50,7 @@ class Part:
     step: float
     bound: Bound
     prove: Proved
+    faces: CycleFamily | None = None
     partition: NDArray[np.uint8] | None = None
     cut_value: float = -math.inf
 
@@ -74,6 +80,12 @@ class Part:
     def is_optimal(self) -> bool:
         """Whether the partition meets the bound."""
         return self.cut_value >= self.bound.value
+
+    def planarity(self) -> float:
+        """Cycles found for each that a planar drawing of the block has, about; 0 for blocks of a vertex or two."""
+        graph = self.block.graph
+        n_faces = graph.n_edges - graph.n_vertices
+        return 0.0 if self.faces is None or n_faces <= 0 else self.faces.n_cycles / n_faces
 
 
 class Blockwise:
@@ -108,29 +120,67 @@ class Blockwise:
         return glue(self.graph.n_vertices, each)
 
 
-def bound_by_packing(part: Part, should_stop: Callable[[], bool]) -> CycleFamily:
+def bound_by_packing(part: Part, should_stop: Callable[[], bool]) -> None:
     """Finds the faces of a block and packs them."""
     graph = part.block.graph
     family = find_cycles(graph, should_stop=should_stop)
+    part.faces = family
     part.offer_bound(packing_bound(graph, family), lambda: packing_rows(graph, family))
-    return family
 
 
-def bound_by_matching(part: Part, family: CycleFamily, seed: int, should_stop: Callable[[], bool]) -> None:
+def bound_by_matching(part: Part, seed: int, should_stop: Callable[[], bool]) -> None:
     """The matching bound and its cut, where a block is nearly planar and not every cycle frustrated.
 
     Raises:
         RuntimeError, OSError: as `match`.
     """
-    graph = part.block.graph
-    odd = int(family.frustrated(graph.edges()[2]).sum())
-    is_mesh = family.n_cycles >= NEARLY_PLANAR * (graph.n_edges - graph.n_vertices)
-    if not is_mesh or odd > MOST_FRUSTRATED * family.n_cycles:
+    graph, family = part.block.graph, part.faces
+    if family is None or part.planarity() < NEARLY_PLANAR:
+        return
+    if int(family.frustrated(graph.edges()[2]).sum()) > MOST_FRUSTRATED * family.n_cycles:
         return
     matching = match(graph, family, seed=seed, should_stop=should_stop)
     if matching is not None:
         part.offer_bound(matching.bound, lambda: _dual_or_packing(graph, family))
         part.offer_partition(matching.partition)
+
+
+def wants_program(part: Part, kind: str) -> bool:
+    """Whether linear programs over a block's cycles are worth their time; kind "mesh" or "partly" planar."""
+    is_mesh = part.planarity() >= NEARLY_PLANAR
+    fits = part.block.graph.n_edges <= MOST_EDGES[kind] and not part.is_optimal()
+    return fits and is_mesh == (kind == "mesh") and part.planarity() >= PARTLY_PLANAR
+
+
+def bound_by_program(
+    part: Part, *, seed: int, time_limit: float, should_stop: Callable[[], bool], improved: Callable[[], None]
+) -> None:
+    """Branch and cut over the cycles of a block.
+
+    Args:
+        part: changed in place.
+        seed: as for `branch_and_cut`.
+        time_limit: seconds.
+        should_stop: asked before every linear program.
+        improved: called when the block's partition became better.
+    """
+
+    def report(bound: float, partition: NDArray[np.uint8]) -> None:
+        if part.offer_partition(partition):
+            improved()
+
+    graph, faces = part.block.graph, part.faces
+    found = branch_and_cut(
+        graph,
+        partition=part.partition,
+        start_rows=None if faces is None else Rows.frustrated(faces, graph.edges()[2]),
+        time_limit=time_limit,
+        should_stop=should_stop,
+        report=report,
+        seed=seed,
+    )
+    part.offer_bound(found.bound, lambda: found.proof)
+    report(found.bound.value, found.partition)
 
 
 def _dual_or_packing(graph: Graph, family: CycleFamily) -> Proof:

@@ -18,7 +18,7 @@ class Progress:
 
     Attributes:
         elapsed: seconds since the start.
-        stage: "reduce", "prepare", "cycles", "relax", "round" or "polish".
+        stage: "reduce", "prepare", "cycles", "program", "relax", "round" or "polish".
         cut_value: best cut so far, in units of edge weight.
         upper_bound: best certified bound so far, infinite before the first.
         gap: as `MaxCutResult.gap`.
@@ -41,8 +41,9 @@ class MaxCutResult:
         upper_bound: no cut is worth more; infinite when nothing was certified.
         gap: (upper_bound - cut_value) / |upper_bound|, 0 where both are equal, infinite without a bound.
         bound_kind: "chebyshev" or "dense" (the relaxation's dual, certified by the block Chebyshev method or by all
-            eigenvalues), "matching", "cycle packing" or "cycle LP" (frustrated cycles; joined by " + " where blocks
-            differ), "exact reduction" (nothing was left to bound), "sum of positive weights", or "none".
+            eigenvalues), "matching", "cycle packing", "cycle LP" or "branch and cut" (frustrated cycles; joined by
+            " + " where blocks differ), "exact reduction" (nothing was left to bound), "sum of positive weights", or
+            "none".
         delta: probability that the bound is wrong, over the solver's own random numbers; 0 if it is deterministic.
         relaxation_value: of the low-rank relaxation's V, in units of edge weight; NaN if there was none.
         status: "optimal" (the cut meets the bound), "target reached", "time limit", "rounds done" or "interrupted".

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from sdp.maxcut._arguments import METHODS, check_arguments, check_threads, check_types, check_warm_start
 from sdp.maxcut.balance import balanced_signs
-from sdp.maxcut.blockwise import MESH_DEGREE, Blockwise, Proved, bound_by_matching, bound_by_packing
+from sdp.maxcut.blockwise import (
+    MESH_DEGREE,
+    Blockwise,
+    Proved,
+    bound_by_matching,
+    bound_by_packing,
+    bound_by_program,
+    wants_program,
+)
 from sdp.maxcut.bound import Bound, positive_weight_bound
 from sdp.maxcut.certificate import spectral_proof
 from sdp.maxcut.cycles import find_cycles, packing_bound
@@ -43,10 +51,18 @@ PLANES = 1000
 WHOLE_LONGEST = 4  # edges of a cycle of the graph before it was reduced: meshes show their faces there
 CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
 CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
-CHECKPOINT_SECONDS = 1.0
-TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
+PROGRAM_SHARE = (
+    0.3  # of the time left that `auto` gives linear programs where cycles do not close the gap alone
+)
 
-_PROVED = ("chebyshev", "dense", "matching", "cycle packing")  # kinds of bounds that took some time
+_PROVED = (
+    "chebyshev",
+    "dense",
+    "matching",
+    "cycle packing",
+    "cycle LP",
+    "branch and cut",
+)  # kinds of bounds that took some time
 
 __all__ = ["METHODS", "MaxCutResult", "Progress", "maxcut"]
 
@@ -84,9 +100,9 @@ def maxcut(
         seed: 0 <= seed < 2^31. Time only decides how far a run gets: with an infinite time limit and `max_rounds` the
             result is the same, bit for bit, at every run and for any number of threads.
         threads: of the inner loops; all that numba has when None.
-        method: "auto" (short cycles, relaxation, bound, hyperplanes, polish), "anneal" (polish only: no bound but
-            what the exact rules prove), or the relaxation followed by one way of rounding and nothing else:
-            "hyperplanes", "sosp", "homotopy", "conditional".
+        method: "auto" (short cycles and linear programs over them, relaxation, bound, hyperplanes, polish), "anneal"
+            (polish only: no bound but what the exact rules prove), or the relaxation followed by one way of rounding
+            and nothing else: "hyperplanes", "sosp", "homotopy", "conditional".
         warm_start: (n,) sides of a partition to start from: 0/1, booleans or -1/+1.
         callback: called with a `Progress` at every improvement and about ten times a second; True stops the search.
         checkpoint: file that is kept up to date every few seconds and at the end; if it exists the search goes on
@@ -152,6 +168,7 @@ class _Solve(Search):
         super().__init__(*search)
         self.bound_share, self.reduce, self.reuse = bound_share, reduce, reuse
         self.shrunk = Shrunk(self.graph, ())
+        self.blockwise: Blockwise | None = None
         self.step_left = 0.0  # of the grid on which cuts of what is left lie
 
     def offer_signs(self, problem: Problem, signs: Tensor) -> None:
@@ -202,6 +219,9 @@ class _Solve(Search):
         if method == "auto" and is_sparse and not self._relaxed_earlier():
             self.timed("cycles", self._cycles)
             self.check()
+            if self._wants_program("mesh"):
+                seconds = PROGRAM_SHARE * (self.time_limit - self.elapsed())
+                self.timed("program", lambda: self._program("mesh", seconds))
         starts = [problem.signs(self.shrunk.restrict(self.partition))] if self.cut_value > 0 else []
         if method != "anneal" and not (method == "auto" and self._relaxed_earlier()):
             relaxed = self.timed("relax", lambda: self._relax(problem, method))
@@ -211,7 +231,16 @@ class _Solve(Search):
             self.check()
             starts.append(signs)
         if method in ("auto", "anneal"):
-            self.timed("polish", lambda: self._polish(problem, starts, max_rounds))
+            # Without a clock nothing would end programs that cycles alone do not close.
+            late = PROGRAM_SHARE if self._wants_program("partly") and math.isfinite(self.time_limit) else 0.0
+            until = self.time_limit - (late and late * (self.time_limit - self.elapsed()))
+            self.timed("polish", lambda: self._polish(problem, starts, max_rounds, until))
+            self.check()
+            if late:
+                self.timed("program", lambda: self._program("partly", self.time_limit - self.elapsed()))
+
+    def _wants_program(self, kind: str) -> bool:
+        return self.blockwise is not None and any(wants_program(part, kind) for part in self.blockwise.parts)
 
     def _reduce(self) -> None:
         shrunk = shrink(self.graph, self.should_stop)
@@ -237,20 +266,46 @@ class _Solve(Search):
         def should_stop() -> bool:
             return self.should_stop() or self.elapsed() > until
 
-        blockwise = Blockwise(self.shrunk.graph)
-        families = [bound_by_packing(part, should_stop) for part in blockwise.parts]
-        self.offer_left_bound(blockwise.bound(), blockwise.proof)
+        self.blockwise = Blockwise(self.shrunk.graph)
+        for part in self.blockwise.parts:
+            bound_by_packing(part, should_stop)
+        self._offer_blocks()
         try:
-            for part, family in zip(blockwise.parts, families, strict=True):
-                bound_by_matching(part, family, self.seed, should_stop)
+            for part in self.blockwise.parts:
+                bound_by_matching(part, self.seed, should_stop)
         except (RuntimeError, OSError) as error:
             # The process may lack memory, a disk or pymatching; the rest goes on.
             self.notes.append(f"no matching bound: {error}")
-        self.offer_left_bound(blockwise.bound(), blockwise.proof)
-        self.offer_left(blockwise.partition(self.shrunk.restrict(self.partition)))
-        if self.shrunk.stages and "matching" not in blockwise.bound().kind and not should_stop():
+        self._offer_blocks()
+        if self.shrunk.stages and "matching" not in self.blockwise.bound().kind and not should_stop():
             graph, faces = self.graph, find_cycles(self.graph, WHOLE_LONGEST, should_stop)
             self.offer_bound(packing_bound(graph, faces), lambda: packing_rows(graph, faces))
+
+    def _program(self, kind: str, seconds: float) -> None:
+        """Branch and cut over the cycles of blocks, the smallest first: what time they leave is for the others."""
+        assert self.blockwise is not None
+        parts = [part for part in reversed(self.blockwise.parts) if wants_program(part, kind)]
+        until = self.elapsed() + seconds
+        for k, part in enumerate(parts):
+            if part.partition is None:
+                part.offer_partition(self.shrunk.restrict(self.partition)[part.block.vertices])
+            share = (until - self.elapsed()) / (len(parts) - k)
+            bound_by_program(
+                part,
+                seed=self.seed,
+                time_limit=max(0.0, share),
+                should_stop=self.should_stop,
+                improved=self._offer_blocks,
+            )
+            self._offer_blocks()
+            self.check()
+
+    def _offer_blocks(self) -> None:
+        """Keeps what the blocks add up to."""
+        blockwise = self.blockwise
+        assert blockwise is not None
+        self.offer_left_bound(blockwise.bound(), blockwise.proof)
+        self.offer_left(blockwise.partition(self.shrunk.restrict(self.partition)))
 
     def _relax(self, problem: Problem, method: str) -> Relaxation:
         limit = self.time_limit * (self.bound_share or 1 / 2)
@@ -274,13 +329,13 @@ class _Solve(Search):
             return derandomize(problem.csr, V, method, seed=self.seed, should_stop=self.should_stop).signs
         return hyperplanes(problem.csr, V, PLANES, self.seed)[0]
 
-    def _polish(self, problem: Problem, starts: list[Tensor], max_rounds: float) -> None:
+    def _polish(self, problem: Problem, starts: list[Tensor], max_rounds: float, until: float) -> None:
         Polisher(
             problem,
             seed=self.seed + (self.runs << 32),
-            should_stop=self.should_stop,
+            should_stop=lambda: self.should_stop() or self.elapsed() >= until,
             improved=lambda signs: self.offer_signs(problem, signs),
-            time_limit=self.time_limit,
+            time_limit=until,
         ).run(starts, max_rounds)
 
     def timed(self, stage: str, work: Callable[[], Any]) -> Any:
