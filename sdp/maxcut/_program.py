@@ -23,6 +23,7 @@ from sdp.maxcut.separation import Rows
 SIMPLEX_EDGES = 2500  # programs of more columns start with the interior point method
 SIMPLEX_ITERATIONS = 5000  # after so many in one solve the program is one for the interior point method
 IDLE_ROUNDS = 3  # a row that was slack for so many is dropped
+IDLE_SHARE = 0.25  # of the rows, before they are worth a new factorisation
 SLACK = 1e-3  # of a row that counts as slack
 TIGHTEST, LOOSEST = 1e-9, 1e-3  # relative gap at which an interior point counts as optimal
 FREE, UNCUT, CUT = -1, 0, 1
@@ -138,9 +139,9 @@ class CycleProgram:
         )
 
     def purge(self) -> None:
-        """Drops the rows that were slack for `IDLE_ROUNDS` solves."""
+        """Drops the rows that were slack for `IDLE_ROUNDS` solves, once they are `IDLE_SHARE` of all."""
         idle = self._idle >= IDLE_ROUNDS
-        if not idle.any():
+        if idle.sum() <= IDLE_SHARE * idle.size:
             return
         basis = self._solver.getBasis() if self._by_simplex else None
         dropped = np.flatnonzero(idle).astype(np.int32)

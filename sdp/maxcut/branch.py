@@ -30,7 +30,7 @@ from sdp.maxcut.linear import Rounds, first_rows, numba_threads
 from sdp.maxcut.proof import Branch, CycleRows, Proof
 from sdp.maxcut.separation import Rows
 
-ROOT_PATIENCE, PATIENCE = 12, 4  # rounds in which the gap must shrink, at the root and below
+ROOT_PATIENCE, PATIENCE = 12, 2  # rounds in which the gap must shrink, at the root and below
 KIND = "branch and cut"
 
 

@@ -42,7 +42,7 @@ KIND = "cycle LP"
 LEAN = 0.05  # of each weight, at most, for points that decide more edges
 FLOAT_SHARE = 1e-9  # of all weights together: cuts of rounded weights that differ by less count as equal
 INTEGRAL = 1e-6  # distance from an integer that counts as none
-TAIL_SHARE = 0.05  # of the gap, which so many rounds must win to be worth their time
+TAIL_SHARE = 0.1  # of the gap, which so many rounds must win to be worth their time
 PENALTY = 4.0  # of all weights together, at first, and its growth
 PENALTIES = 8
 
@@ -56,8 +56,8 @@ class CycleLP:
         x: float64 (m,), the last point, by edge in the order of `Graph.edges`.
         rows: with the multipliers that prove the bound.
         is_integral: whether the last point is a cut, which is then a maximum one.
-        partition: uint8 (n,) of 0 and 1, the best cut read off the points, or None where no round was finished.
-        cut_value: of that partition; -inf without one.
+        partition: uint8 (n,) of 0 and 1, the best cut read off the points.
+        cut_value: of that partition.
         rounds: linear programs solved.
         status: "optimal" (no cut is better than the best one known), "solved" (no row is violated) or "time limit".
     """
@@ -66,7 +66,7 @@ class CycleLP:
     x: NDArray[np.float64]
     rows: CycleRows
     is_integral: bool
-    partition: NDArray[np.uint8] | None
+    partition: NDArray[np.uint8]
     cut_value: float
     rounds: int
     status: str
@@ -154,8 +154,8 @@ class Rounds:
     Attributes:
         bound: the best proved so far, for the fixings of the last run.
         proof: of that bound.
-        cut_value: of the best partition; -inf without one.
-        partition: uint8 (n,), or None.
+        cut_value: of the best partition; -inf before the first.
+        partition: uint8 (n,), or None before the first.
         count: linear programs solved.
     """
 
@@ -208,6 +208,12 @@ class Rounds:
         self.bound, self._raw, self.status = math.inf, math.inf, "time limit"
         is_fine = False
         trail: list[float] = []
+        if self.partition is None:
+            self.offer_point(self.program.x)
+        self._prove(fixed)  # the multipliers at hand: none yet, or those of the node before
+        if self.closes(self.bound):
+            self.status = "optimal"
+            return
         while not stop():
             accuracy = TIGHTEST if is_fine else self._accuracy()
             if not self.program.solve(accuracy, seconds_left()):
@@ -287,17 +293,15 @@ class Rounds:
 
     def result(self) -> CycleLP:
         """What came out."""
+        assert self.partition is not None
         x = self.program.x
-        crosses = x > 0.5
-        integral = bool((np.minimum(x, 1.0 - x) <= INTEGRAL).all()) and self.count > 0
-        if integral and self.partition is not None:
-            sides = self.partition
-            integral = self.graph.cut_value(sides) >= math.fsum(self._weights[crosses].tolist()) - INTEGRAL
+        wanted = math.fsum(self._weights[x > 0.5].tolist())
+        integral = bool((np.minimum(x, 1.0 - x) <= INTEGRAL).all())
         return CycleLP(
             bound=Bound(self.bound, KIND, 0.0),
             x=x,
             rows=self.proof,
-            is_integral=integral,
+            is_integral=integral and self.cut_value >= wanted,
             partition=self.partition,
             cut_value=self.cut_value,
             rounds=self.count,
