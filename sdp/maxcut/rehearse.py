@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
+from sdp.maxcut.branch import branch_and_cut
 from sdp.maxcut.cycles import find_cycles, packing_bound
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
@@ -16,9 +17,9 @@ from sdp.maxcut.graph import Graph
 from sdp.maxcut.matching import match
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
-from sdp.maxcut.reduce import reduce
 from sdp.maxcut.relax import relax
 from sdp.maxcut.rounding import hyperplanes
+from sdp.maxcut.shrink import shrink, solve_blocks
 from sdp_kernels.graph import fields
 
 
@@ -39,8 +40,13 @@ def rehearse(method: str) -> float:
 def _stages() -> tuple[Problem, Tensor]:
     """The problem of four vertices and the rows of its relaxation."""
     graph = Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3])
-    reduce(graph).lift([])
+    shrink(graph).lift([])
+    wide = Graph.from_edges([0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3])
+    solved = solve_blocks(wide)
+    assert solved is not None
+    solved.lift([])
     match(graph, find_cycles(graph, 2))
+    branch_and_cut(wide)
     packing_bound(graph, find_cycles(graph))
     problem = prepare(graph)
     balanced_signs(problem)
