@@ -16,6 +16,7 @@ import typer
 from sdp.cli import _errors
 
 if TYPE_CHECKING:
+    from sdp.optim.certificate import Certificate
     from sdp.optim.structure import StructureRecord, StructureResult
 
 UNFOLDED = 10_000  # characters a line
@@ -23,6 +24,7 @@ BAR = 40  # characters of the longest singular value's bar
 SHOWN_BEYOND = 5  # singular values shown after the teacher's rank
 EVENTS = 8  # lines of history in the summary
 DIVERGED = _errors.FAILED
+CERTIFICATE_SAMPLES, CERTIFICATE_DELTA = 1 << 13, 0.01
 
 
 def discover(
@@ -63,6 +65,13 @@ def discover(
         float | None, typer.Option(metavar="SIGMA", help="Standard deviation of the labels' noise.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="INTEGER", help="Same seed, same run.")] = 0,
+    certify: Annotated[
+        bool,
+        typer.Option(
+            "--certify",
+            help="Also bound the loss's curvature and W's part outside U by fresh samples; takes as long again.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write all records, W and U as JSON.")
     ] = None,
@@ -80,6 +89,8 @@ def discover(
     Every parameter is trained; weight decay acts on the first layer alone. Ctrl-C ends the run early and keeps it.
     """
     _check_outputs(out=out, plot=plot)
+    if certify and (lam <= 0 or noise or teacher == "none"):
+        raise _errors.CommandError("`--certify` wants --lam above 0 and labels without noise.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _errors.bad_input():
         from sdp.optim import structure
@@ -90,16 +101,17 @@ def discover(
                 iota=iota, loss=loss, optimizer=optimizer, lr=lr, lam=lam, steps=steps, batch=batch,
                 n_train=n_train, noise=noise, seed=seed, callback=callback,
             )  # fmt: skip
+        bound = _certificate(result) if certify and result.status == "steps done" else None
 
     # The user who stopped the run wants its result: a second Ctrl-C must not tear the files.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with _errors.bad_input():
-        _write(result, out=out, plot=plot)
+        _write(result, bound, out=out, plot=plot)
     if as_json:
-        print(json.dumps(result.to_dict(), allow_nan=False))
+        print(json.dumps(_record(result, bound), allow_nan=False))
     elif not quiet:
-        _summarise(result, {"weights": out, "plot": plot})
+        _summarise(result, bound, {"weights": out, "plot": plot})
     if result.status == "diverged":
         _errors.say(f"{result.notes[-1]}.")
         return DIVERGED
@@ -162,12 +174,27 @@ def _progress(
         yield show
 
 
-def _write(result: StructureResult, *, out: Path | None, plot: Path | None) -> None:
+def _certificate(result: StructureResult) -> Certificate:
+    """Gradient and curvature over all x, not over the samples trained on."""
+    from sdp.optim.sosp import certify
+
+    return certify(result.expectation(CERTIFICATE_SAMPLES), result.options.lam, CERTIFICATE_DELTA)
+
+
+def _record(result: StructureResult, bound: Certificate | None, *, weights: bool = False) -> dict[str, Any]:
+    """What `--json` prints; the certificate where one was asked for."""
+    record = result.to_dict(weights=weights)
+    return record if bound is None else {**record, "certificate": bound.to_dict()}
+
+
+def _write(
+    result: StructureResult, bound: Certificate | None, *, out: Path | None, plot: Path | None
+) -> None:
     if out is not None:
         from sdp.maxcut.io import atomic_write
 
         with atomic_write(out, "w") as file:
-            json.dump(result.to_dict(weights=True), file, allow_nan=False)
+            json.dump(_record(result, bound, weights=True), file, allow_nan=False)
             file.write("\n")
     if plot is not None:
         from sdp.optim.structure_plot import plot_structure
@@ -175,7 +202,7 @@ def _write(result: StructureResult, *, out: Path | None, plot: Path | None) -> N
         plot_structure(result, plot)
 
 
-def _summarise(result: StructureResult, files: dict[str, Path | None]) -> None:
+def _summarise(result: StructureResult, bound: Certificate | None, files: dict[str, Path | None]) -> None:
     """Prints the run as a person wants to read it."""
     from rich.console import Console
     from rich.table import Table
@@ -198,6 +225,8 @@ def _summarise(result: StructureResult, files: dict[str, Path | None]) -> None:
     error = f"{result.held_out_error:.3g}"
     kind = "wrong signs" if options.task == "classification" else "of the labels' variance"
     table.add_row("held-out error", f"{error} ({kind})")
+    if bound is not None:
+        table.add_row("certificate", _bound_in_words(result, bound))
     table.add_row("status", f"{result.status}, {result.steps:,} steps in {result.seconds:.1f} s")
     for note in result.notes:
         table.add_row("note", note)
@@ -246,3 +275,16 @@ def _rank_in_words(result: StructureResult) -> str:
     if not rank:
         return "none: no singular value is ten times the next"
     return f"{rank} (singular value {rank} is {result.spectrum.gap(rank):.3g} times the next)"
+
+
+def _bound_in_words(result: StructureResult, bound: Certificate) -> str:
+    """The lemma with its numbers: what is certified, what follows, and what was measured."""
+    lemma = bound.lemma
+    assert lemma is not None  # an expectation over Gaussian x always has one
+    given = (
+        f"gradient at most {bound.gradient.upper:.2g}, curvature in Wx + b at least {bound.curvature.lower:.2g}"
+        f" (wrong with probability at most {bound.delta:g}): "
+    )
+    if not math.isfinite(lemma.w_bound):
+        return f"{given}too little for the lemma to bound the part outside U"
+    return f"{given}||W_perp|| is at most {lemma.w_bound:.3g}; measured {lemma.w_norm:.3g}"
