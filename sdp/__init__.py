@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sdp.maxcut.solve import maxcut as maxcut
     from sdp.optim.certificate import Certificate as Certificate
     from sdp.optim.certify_function import certify_function as certify_function
+    from sdp.optim.derandomize import Derandomization as Derandomization
+    from sdp.optim.derandomize import derandomize as derandomize
     from sdp.optim.pgd import PGD as PGD
     from sdp.optim.sosp import certify as certify
     from sdp.optim.structure import StructureResult as StructureResult
@@ -45,6 +47,7 @@ __all__ = [
     "Blocks",
     "CallableHead",
     "Certificate",
+    "Derandomization",
     "Estimate",
     "Expectation",
     "GaussianJL",
@@ -58,6 +61,7 @@ __all__ = [
     "__version__",
     "certify",
     "certify_function",
+    "derandomize",
     "discover_structure",
     "johnson_lindenstrauss_min_dim",
     "maxcut",
@@ -68,6 +72,7 @@ _HOME = {  # public name -> module that defines it
     "Blocks": "sdp.expectation.estimate",
     "CallableHead": "sdp.expectation.heads",
     "Certificate": "sdp.optim.certificate",
+    "Derandomization": "sdp.optim.derandomize",
     "Estimate": "sdp.expectation.estimate",
     "Expectation": "sdp.expectation.expectation",
     "GaussianJL": "sdp.jl.transforms",
@@ -83,6 +88,7 @@ _HOME = {  # public name -> module that defines it
     "TeacherStudent": "sdp.expectation.heads",
     "certify": "sdp.optim.sosp",
     "certify_function": "sdp.optim.certify_function",
+    "derandomize": "sdp.optim.derandomize",
     "discover_structure": "sdp.optim.structure",
     "johnson_lindenstrauss_min_dim": "sdp.jl.dimension",
     "maxcut": "sdp.maxcut.solve",
