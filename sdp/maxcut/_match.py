@@ -6,10 +6,6 @@ when its standard input closes, that is, when whoever started it is gone.
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +14,14 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from sdp.maxcut._cycle_family import agreeing_sides, wanted
+from sdp.maxcut._process import end_with_the_parent, write
 
 LARGEST_COST = 2**23  # pymatching computes with integers below 2^24
 
 
 def main(problem: str, answer: str) -> None:
     """Tries least T-joins until one is a cut, or as many as the problem asks for."""
-    threading.Thread(target=_end_with_the_parent, args=(os.path.dirname(problem),), daemon=True).start()
+    end_with_the_parent(problem)
     with np.load(problem) as given:
         parts = dict(given)
     costs, odd = parts["costs"], parts["odd"]
@@ -34,7 +31,7 @@ def main(problem: str, answer: str) -> None:
     )
     join = least_join(incidence, costs, odd)
     cost, least = costs[join].sum(), disagreement(parts, join)
-    _write(answer, join)
+    write(answer, join)
     factor = LARGEST_COST // int(costs.max())
     # However the spread falls, the edges of a least join add up to less than one unit of cost.
     spread = factor // (int(join.sum()) + 1)
@@ -48,7 +45,7 @@ def main(problem: str, answer: str) -> None:
         found = disagreement(parts, join)
         if found < least:
             least = found
-            _write(answer, join)
+            write(answer, join)
 
 
 def least_join(
@@ -74,15 +71,3 @@ def disagreement(parts: Mapping[str, Any], join: NDArray[np.bool_]) -> float:
     u, v = parts["u"], parts["v"]
     sides = agreeing_sides(u, v, parts["order"], crosses, int(parts["n_vertices"]))
     return float(np.abs(parts["weights"])[(sides[u] != sides[v]) != crosses].sum())
-
-
-def _write(path: str, join: NDArray[np.bool_]) -> None:
-    with open(path + ".part", "wb") as file:
-        np.save(file, join)
-    os.replace(path + ".part", path)
-
-
-def _end_with_the_parent(folder: str) -> None:
-    sys.stdin.read()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)

@@ -16,28 +16,20 @@ The T-join is found by `pymatching` (Higgott and Gidney 2025), in a process of i
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from sdp.maxcut import _cycle_family
+from sdp.maxcut import _cycle_family, _process
 from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound
 from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.graph import Graph
 
 TRIED = 100  # least T-joins at most on a torus, where one in ten or so closes both ways round
-POLL_SECONDS = 0.01
 _LOWEST_EXPONENT = -1000  # of the grid; weights below count as 0
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from sdp.maxcut._match import main; main(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ def match(
     u, v, weights = graph.edges()
     places = np.bincount(family.members, minlength=family.n_edges)
     listed = np.flatnonzero(places)
-    grid = _grid(weights[listed])
+    grid = grid_of(weights[listed])
     costs = np.floor(np.abs(weights[listed]) / grid)
     column = np.cumsum(places > 0) - 1
     # Columns are edges: a 1 for each cycle an edge lies on.
@@ -92,7 +84,8 @@ def match(
     odd = family.frustrated(weights)
     join: NDArray[np.bool_] | None = np.zeros(listed.size, np.bool_)
     if odd.any():
-        join = _least_join(
+        join = _process.run(
+            "sdp.maxcut._match",
             {
                 "indices": incidence.indices,
                 "indptr": incidence.indptr,
@@ -126,46 +119,8 @@ def _value(graph: Graph, weights: NDArray[np.float64], costs: NDArray[np.float64
     return float(math.floor(value)) if graph.is_integer else value + 4 * UNIT_ROUNDOFF * (total + least)
 
 
-def _grid(weights: NDArray[np.float64]) -> float:
+def grid_of(weights: NDArray[np.float64]) -> float:
     """A power of two, 1 where that will do for integers, that brings the largest |w| below 2^23."""
     exponent = max(math.frexp(float(np.abs(weights).max(initial=0.0)))[1] - 23, _LOWEST_EXPONENT)
     whole = bool(np.array_equal(weights, np.rint(weights)))
     return 2.0 ** max(exponent, 0) if whole else 2.0**exponent
-
-
-def _least_join(
-    problem: dict[str, NDArray[Any] | int], should_stop: Callable[[], bool]
-) -> NDArray[np.bool_] | None:
-    """The columns of a least-cost set that covers the odd rows an odd number of times; None if none came in time."""
-    if not sys.executable:
-        raise RuntimeError("there is no Python interpreter to start a process with.")
-    with tempfile.TemporaryDirectory(prefix="sdp-matching-", ignore_cleanup_errors=True) as folder:
-        question, answer, said = (Path(folder, name) for name in ("problem.npz", "answer.npy", "said"))
-        np.savez(question, **problem)  # type: ignore[arg-type]
-        with said.open("wb") as errors:
-            # Isolated from the user's folder and variables, in a session that no terminal's signal reaches.
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _program(), str(question), str(answer)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-            )
-        try:
-            while process.poll() is None and not should_stop():
-                time.sleep(POLL_SECONDS)
-            if process.returncode:
-                last = said.read_text(errors="replace").strip().rpartition("\n")[2]
-                raise RuntimeError(f"the matching process ended with status {process.returncode}: {last}")
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
-        return np.load(answer) if answer.exists() else None
-
-
-def _program() -> str:
-    """What the process runs, with the modules that are found here."""
-    home = str(Path(__file__).resolve().parents[2])
-    return _PROGRAM.format(path=[*(path for path in sys.path if path), home])

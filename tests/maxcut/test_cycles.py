@@ -27,7 +27,7 @@ from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
 from tests.reference import cuts
 from tools.make_graphs import random_sparse, torus
 
-matching_module = importlib.import_module("sdp.maxcut.matching")
+process_module = importlib.import_module("sdp.maxcut._process")
 
 
 def grid(rows: int, columns: int, weights: str, seed: int) -> Graph:
@@ -225,7 +225,7 @@ class TestTheProcess:
         assert match(self.GRAPH, find_cycles(self.GRAPH), should_stop=lambda: True) is None
 
     def test_a_solve_survives_its_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(matching_module.sys, "executable", None)
+        monkeypatch.setattr(process_module.sys, "executable", None)
         result = maxcut(self.GRAPH, time_limit=20, max_rounds=3)
         assert any(note.startswith("no matching bound: there is no Python") for note in result.notes)
         assert result.cut_value > 0
@@ -239,9 +239,10 @@ class TestTheProcess:
 
     def test_it_ends_with_its_parent(self, tmp_path: Path) -> None:
         program = (
-            "import sys, time; from sdp.maxcut import matching\n"
-            "matching.time.sleep = lambda seconds: (print(flush=True), time.monotonic)\n"
-            "from sdp.maxcut.cycles import find_cycles; from tools.make_graphs import torus\n"
+            "import sys, time; from sdp.maxcut import _process\n"
+            "_process.time.sleep = lambda seconds: (print(flush=True), time.monotonic)\n"
+            "from sdp.maxcut import matching; from sdp.maxcut.cycles import find_cycles\n"
+            "from tools.make_graphs import torus\n"
             "graph = torus(300, 300, seed=0); matching.match(graph, find_cycles(graph))\n"
         )
         environment = {
@@ -264,7 +265,7 @@ class TestTheProcess:
         broken = tmp_path / "python"
         broken.write_text("#!/bin/sh\necho no blossoms >&2\nexit 3\n")
         broken.chmod(0o755)
-        monkeypatch.setattr(matching_module.sys, "executable", str(broken))
+        monkeypatch.setattr(process_module.sys, "executable", str(broken))
         with pytest.raises(RuntimeError, match="status 3: no blossoms"):
             match(self.GRAPH, find_cycles(self.GRAPH))
 
