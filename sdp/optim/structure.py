@@ -278,15 +278,19 @@ def discover_structure(
 
 @contextlib.contextmanager
 def _threads_for(options: StructureOptions) -> Iterator[None]:
-    """One thread of torch's for small steps; afterwards as many as before."""
+    """One thread of torch's and of numba's for small steps; afterwards as many as before."""
+    import numba
+
     inner = options.dim + 1.5 * (options.depth - 1) * options.width
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), numba.get_num_threads()
     if 4.0 * options.batch * options.width * inner < ONE_THREAD_BELOW:
         torch.set_num_threads(1)
+        numba.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])
 
 
 class _Watch:
