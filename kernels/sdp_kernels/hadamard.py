@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sdp_kernels import gaussian as _gaussian
 from sdp_kernels._engine import twin
-from sdp_kernels.projection import SIGNS_STREAM, Rows, SparseRows, check_rows, check_seed, check_result
+from sdp_kernels.projection import SIGNS_STREAM, Rows, SparseRows, check_result, check_rows, check_seed
 
 PURPOSE_SIGNS, PURPOSE_ROWS = 205, 206
 

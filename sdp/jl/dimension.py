@@ -14,7 +14,8 @@ Source: Dasgupta and Gupta, "An elementary proof of a theorem of Johnson and Lin
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
 from scipy.special import gammainc, gammaincc
 
@@ -47,11 +48,13 @@ def johnson_lindenstrauss_min_dim(
     >>> johnson_lindenstrauss_min_dim(1000, eps=0.3, method="exact", delta=0.5)
     596
     """
-    if isinstance(n_samples, bool) or not isinstance(n_samples, Integral):
+    if isinstance(n_samples, bool) or not hasattr(n_samples, "__index__"):
         raise TypeError(f"`n_samples` must be an integer; got {n_samples!r}.")
     if n_samples < 1:
         raise ValueError(f"`n_samples` must be at least 1; got {n_samples}.")
-    for name, value in (("eps", eps), ("delta", delta)):
+    arguments = (("eps", eps), ("delta", delta))
+    value: Any
+    for name, value in arguments:
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"`{name}` must be a number; got {value!r}.")
         if not 0 < value < 1:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 from torch import Tensor
@@ -54,13 +53,14 @@ class Source:
         device = (self.rows.values if isinstance(self.rows, SparseRows) else self.rows).device
         if out is None:
             return torch.empty(shape, dtype=precise, device=device)
-        kind = Tensor if self.is_torch else np.ndarray
+        kind: Any = Tensor if self.is_torch else np.ndarray
         if not isinstance(out, kind):
             raise TypeError(f"`out` must be a {kind.__name__} as X is; got {type(out).__name__}.")
         if not self.is_torch and not out.flags.writeable:
             raise ValueError("`out` must be writeable; it is read-only.")
         if not self.is_torch and any(stride < 0 for stride in out.strides):
             raise ValueError("`out` must be row-major; its strides are negative.")
+        tensor: Tensor
         try:
             tensor = out if self.is_torch else torch.from_numpy(out)
         except (TypeError, ValueError):
@@ -121,7 +121,7 @@ def read_embedded(Y: Any, n_components: int) -> Source:
     array: Any = Y
     is_torch = isinstance(Y, Tensor)
     if not is_torch:
-        array = np.asarray(Y.toarray() if scipy.sparse.issparse(Y) else Y)
+        array = np.asarray(array.toarray() if scipy.sparse.issparse(Y) else Y)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"`Y` must hold real numbers; got {array.dtype}.")
         array = as_tensor(array if array.dtype in (np.float16, np.float32) else array.astype(np.float64))
@@ -190,34 +190,33 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
         array = np.ascontiguousarray(array)
     if array.flags.writeable or not array.size:
         return torch.from_numpy(array if array.flags.writeable else array.copy())
-    low, high = byte_bounds(array)
-    memory = (ctypes.c_byte * (high - low)).from_address(low)
-    alias: NDArray[Any] = np.ndarray(
-        array.shape, array.dtype, buffer=memory, offset=array.ctypes.data - low, strides=array.strides
-    )
-    return torch.from_numpy(alias)
+    steps = zip(array.shape, array.strides, strict=True)
+    length = array.itemsize + sum((size - 1) * stride for size, stride in steps)
+    memory: Any = (ctypes.c_byte * length).from_address(array.ctypes.data)
+    return torch.from_numpy(np.ndarray(array.shape, array.dtype, buffer=memory, strides=array.strides))
 
 
 def _read_array(X: Any, estimator: Any, reset: bool, least_rows: int) -> Source:
-    if scipy.sparse.issparse(X):
+    is_sparse = scipy.sparse.issparse(X)
+    if is_sparse:
         _check_compressed(X)
-    checked = validate_data(
+    checked: Any = validate_data(
         estimator,
         X,
         reset=reset,
         accept_sparse="csr",
-        dtype=[np.float64, np.float32] if scipy.sparse.issparse(X) else NUMPY_DTYPES,
+        dtype=[np.float64, np.float32] if is_sparse else NUMPY_DTYPES,
         ensure_all_finite=False,
         ensure_min_samples=least_rows,
     )
-    if scipy.sparse.issparse(checked):
+    rows: Rows
+    if is_sparse:
         stored = checked.indptr[-1]  # scipy allows room behind it
-        parts = (
-            as_tensor(part) for part in (checked.indptr, checked.indices[:stored], checked.data[:stored])
-        )
-        rows: Rows = SparseRows(*parts, n_features=checked.shape[1])
+        parts = (checked.indptr, checked.indices[:stored], checked.data[:stored])
+        indptr, indices, values = (as_tensor(part) for part in parts)
+        rows = SparseRows(indptr, indices, values, checked.shape[1])
         check_rows(rows)
-        dtype = rows.values.dtype  # type: ignore[union-attr]
+        dtype = values.dtype
     else:
         rows = as_tensor(checked)
         dtype = rows.dtype if rows.dtype.is_floating_point else torch.float32

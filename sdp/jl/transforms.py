@@ -127,6 +127,7 @@ class _Embedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self, "seed_")
         source = _rows.read_embedded(Y, self.n_components_)
+        assert isinstance(source.rows, Tensor)  # `read_embedded` reads nothing else
         full = pseudo_inverse(source.rows, self.entries, self.n_features_in_)
         return source.result(full, None, check_finite=True)
 
@@ -295,7 +296,7 @@ class SparseJL(_Embedding):
         self.density = density
 
     def _project(self, rows: projection.Rows, out: Tensor) -> Tensor:
-        if self.density_ is None:
+        if self.n_nonzeros_ is not None:
             return projection.blocked(rows, self.n_components_, self.n_nonzeros_, seed=self.seed_, out=out)
         return projection.independent(rows, self.n_components_, self.density_, seed=self.seed_, out=out)
 
@@ -304,9 +305,10 @@ class SparseJL(_Embedding):
 
     def _fix(self, n_samples: int, n_features: int, seed: int) -> None:
         super()._fix(n_samples, n_features, seed)
-        self.n_nonzeros_ = min(int(self.n_nonzeros), self.n_components_) if self.density is None else None
+        self.n_nonzeros_: Any = None
+        self.density_: Any = None
         if self.density is None:
-            self.density_ = None
+            self.n_nonzeros_ = min(int(self.n_nonzeros), self.n_components_)
         else:
             self.density_ = 1 / math.sqrt(n_features) if self.density == "auto" else float(self.density)
 
@@ -355,9 +357,10 @@ def _seed_of(random_state: Any) -> int:
         raise TypeError(
             f"`random_state` must be an integer, a numpy generator or None; got {random_state!r}."
         )
-    if not 0 <= random_state < 2**SEED_BITS:
-        raise ValueError(f"`random_state` must lie in [0, 2^63); got {random_state}.")
-    return int(random_state)
+    seed = int(random_state)
+    if not 0 <= seed < 2**SEED_BITS:
+        raise ValueError(f"`random_state` must lie in [0, 2^63); got {seed}.")
+    return seed
 
 
 def _check_integer(name: str, value: object) -> None:

@@ -108,7 +108,7 @@ def sampled(
     signs: NDArray[Any],
     places: NDArray[Any],
     out: NDArray[Any],
-    scale: np.floating[Any],
+    scale: float,
 ) -> None:
     for task in prange((len(X) + TASK - 1) // TASK):
         row = np.empty(length, dtype=out.dtype)
@@ -130,7 +130,7 @@ def sampled_sparse(
     samples: NDArray[np.int64],
     work_whole: int,
     out: NDArray[Any],
-    scale: np.floating[Any],
+    scale: float,
 ) -> None:
     n_rows, k = out.shape
     for task in prange((n_rows + TASK - 1) // TASK):
@@ -162,7 +162,7 @@ def sampled_sparse(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _parity(word: int) -> int:
+def _parity(word: Any) -> Any:
     """Whether a 32-bit word has an odd number of ones; vectorises, where a population count needs a newer chip."""
     word ^= word >> np.uint32(16)
     word ^= word >> np.uint32(8)

@@ -166,7 +166,7 @@ def multiply64(X: NDArray[Any], panels: Panels, out: NDArray[Any], is_first: boo
 
 
 @njit(cache=True, nogil=True)
-def _add(sums: NDArray[Any], out: NDArray[Any], is_first: bool, scale: float) -> None:
+def _add(sums: NDArray[Any], out: NDArray[Any], is_first: bool, scale: Any) -> None:
     """Writes out = (0 or out, + sums) scale, on the part of the tile that exists."""
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):

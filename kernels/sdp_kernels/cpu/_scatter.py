@@ -78,7 +78,7 @@ def _store(sums: NDArray[Any], first: int, out: NDArray[Any], scale: float) -> N
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def scatter(X: NDArray[Any], table: Table, out: NDArray[Any], scale: np.floating[Any]) -> None:
+def scatter(X: NDArray[Any], table: Table, out: NDArray[Any], scale: float) -> None:
     """Writes out (n, k) = scale X A^T: A from a table (s, n_features).
 
     X (n, n_features) float32, float64 or uint8, unit stride along rows; out and scale float64 if X is, else float32.
@@ -103,7 +103,7 @@ def scatter(X: NDArray[Any], table: Table, out: NDArray[Any], scale: np.floating
 
 @njit(cache=True, nogil=True, parallel=True)
 def scatter_listed(
-    X: NDArray[Any], pointers: NDArray[np.int64], table: Table, out: NDArray[Any], scale: np.floating[Any]
+    X: NDArray[Any], pointers: NDArray[np.int64], table: Table, out: NDArray[Any], scale: float
 ) -> None:
     """As `scatter`, of a map whose feature f has entries pointers[f] to pointers[f + 1] of the table."""
     n, n_features = X.shape
@@ -130,7 +130,7 @@ def scatter_rows(
     values: NDArray[Any],
     table: Table,
     out: NDArray[Any],
-    scale: np.floating[Any],
+    scale: float,
 ) -> None:
     """As `scatter` for sparse rows, the table being (n_features, s).
 
@@ -183,7 +183,7 @@ def count_listed(
     """Stored entries of each of these features: those components whose word, halved, lies below `limit`."""
     k0, k1 = np.uint64(seed) & _LOW, np.uint64(seed) >> _WORD
     for i in prange(len(features)):
-        row, count = np.uint64(features[i]), 0
+        row, count = np.uint64(features[i]), np.int64(0)
         for call in range((k + 3) // 4):
             words = philox(row & _LOW, row >> _WORD, np.uint64(call), np.uint64(purpose), k0, k1)
             for lane in range(min(4, k - 4 * call)):

@@ -44,13 +44,15 @@ def _offset(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, count: int)
     return builder.add(base, builder.mul(stride, ir.Constant(stride.type, count)))
 
 
+_declare: Any = cgutils.get_or_insert_function
+
+
 def _number(like: Any) -> ir.Type:
     """LLVM's type of an array's numbers."""
     return {"float32": FLOAT, "float64": DOUBLE, "uint8": _BYTE}[str(like.dtype)]
 
 
-@intrinsic
-def transpose(typing_context, read, read_stride, write, write_stride, like, like_written):  # type: ignore[no-untyped-def]
+def _transpose(typing_context, read, read_stride, write, write_stride, like, like_written):  # type: ignore[no-untyped-def]
     """Intrinsic: transpose a block of 16 x 16 from one place to another; bytes become numbers.
 
     Four stages exchange quarters of ever smaller blocks (Eklundh), 64 shuffles in all.
@@ -76,8 +78,7 @@ def transpose(typing_context, read, read_stride, write, write_stride, like, like
     return types.void(*[types.int64] * 4, like, like_written), emit
 
 
-@intrinsic
-def add_signed(typing_context, write, read, word, like):  # type: ignore[no-untyped-def]
+def _add_signed(typing_context, write, read, word, like):  # type: ignore[no-untyped-def]
     """Intrinsic: the vector at `write` gains the one at `read`, negated if `word` is odd."""
     number = _number(like)
     bits = ir.IntType(32 if number == FLOAT else 64)
@@ -120,8 +121,7 @@ def _butterflies(radix: int) -> Any:
 by_2, by_4, by_8, by_16 = (_butterflies(radix) for radix in (2, 4, 8, 16))
 
 
-@intrinsic
-def transform_run(typing_context, base, like):  # type: ignore[no-untyped-def]
+def _transform_run(typing_context, base, like):  # type: ignore[no-untyped-def]
     """Intrinsic: Hadamard transform of RUN numbers that lie together, in place."""
     number = _number(like)
     size = 4 if number == FLOAT else 8
@@ -193,16 +193,22 @@ def _add_entries(n_entries: int) -> Any:
 add_four, add_one = _add_entries(4), _add_entries(1)
 
 
-@intrinsic
-def prefetch(typing_context, address):  # type: ignore[no-untyped-def]
+def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]
     """Intrinsic: ask for the cache line that holds it; nothing is read."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         place = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [place, _INT, _INT, _INT])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        function = _declare(builder.module, kind, "llvm.prefetch.p0")
         read, near, data = (ir.Constant(_INT, number) for number in (0, 3, 1))
         builder.call(function, [builder.inttoptr(arguments[0], place), read, near, data])
         return context.get_dummy_value()
 
     return types.void(types.int64), emit
+
+
+# Any: mypy takes what a decorated function expects for what its callers give.
+transpose: Any = intrinsic(_transpose)
+add_signed: Any = intrinsic(_add_signed)
+transform_run: Any = intrinsic(_transform_run)
+prefetch: Any = intrinsic(_prefetch)

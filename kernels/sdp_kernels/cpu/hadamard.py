@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sdp_kernels.cpu import _butterflies
 from sdp_kernels.cpu._blocks import threads_worth
+from sdp_kernels.cpu._vectors import RUN
 from sdp_kernels.cpu.gaussian import rademacher
 from sdp_kernels.cpu.projection import _arrays, row_chunks
 
@@ -27,8 +29,8 @@ def srht(X: Tensor, n: int, samples: Tensor, out: Tensor, seed: int, purpose: in
     """Writes out (rows, k) = scale times entries `samples` of H D x, x filled up with zeros to n."""
     target = out.numpy()
     places = samples.numpy()
-    if n >= _butterflies.RUN:
-        places = places + _butterflies.PAD * (places // _butterflies.RUN)
+    if n >= RUN:
+        places = places + _butterflies.PAD * (places // RUN)
     signs = _signs(X.shape[1], seed, purpose, target)
     with threads_worth(X.shape[0] * n * max(1, n.bit_length())):
         for start, rows in row_chunks(X, out.dtype):
@@ -61,7 +63,8 @@ def srht_of_rows(
         )
 
 
-def _signs(n: int, seed: int, purpose: int, like: NDArray[np.generic]) -> NDArray[np.generic]:
+def _signs(n: int, seed: int, purpose: int, like: NDArray[Any]) -> NDArray[Any]:
     signs = torch.empty((1, n), dtype=torch.int8)
     rademacher(signs, seed, purpose, 0, 0)
-    return signs.numpy()[0].astype(like.dtype)
+    row: NDArray[Any] = signs.numpy()[0].astype(like.dtype)
+    return row

@@ -171,7 +171,12 @@ def row_chunks(X: Tensor, dtype: torch.dtype) -> Iterator[tuple[int, NDArray[Any
 
 def _arrays(rows: tuple[Tensor, Tensor, Tensor], dtype: np.dtype[Any]) -> Csr:
     indptr, indices, values = rows
-    return indptr.numpy(), indices.numpy(), values.numpy().astype(dtype, copy=False)
+    # int64 pointers: kernels are compiled for one type of them, and there are few.
+    return (
+        indptr.numpy().astype(np.int64, copy=False),
+        indices.numpy(),
+        values.numpy().astype(dtype, copy=False),
+    )
 
 
 def _chunks(csr: Csr) -> Iterator[tuple[int, int, NDArray[np.int64], Csr]]:
