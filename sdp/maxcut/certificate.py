@@ -11,7 +11,7 @@ import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,7 +111,7 @@ def bound_of(graph: Graph, proof: Proof) -> float:
     u, v, w = graph.edges()
     try:
         numbers = Weights(graph.n_vertices, u.astype(np.int64), v.astype(np.int64), *integers(w))
-        return rounded_up(_Scribe().prove(numbers, _part((u, v), proof, 1.0), {}))
+        return rounded_up(_Scribe().prove(numbers, _part((u, v), proof, 1.0)))
     except Rejected as error:
         raise ValueError(f"the proof does not hold: {error}") from error
 
@@ -151,8 +151,7 @@ def _part(edges: _Edges, proof: Proof, unit: float) -> dict[str, Any]:
     if isinstance(proof, CycleRows):
         return _rows(np.diff(proof.pointers), proof.members, proof.in_F, proof.multipliers * unit)
     if isinstance(proof, Branch):
-        sides = {name: _part(edges, getattr(proof, name), unit) for name in ("cut", "uncut")}
-        return {"kind": "branch", "edge": int(proof.edge), **sides}
+        return _tree(edges, proof, unit)
     if isinstance(proof, Spectral):
         numbers = {"steps": int(proof.steps), "seed": int(proof.seed), "columns": int(proof.columns)}
         h = _packed(proof.h * unit, "<f8")
@@ -172,6 +171,20 @@ def _rows(lengths: Any, members: Any, in_f: Any, multipliers: Any) -> dict[str, 
         "F": _packed(in_f, "|b1"),
         "multipliers": _packed(multipliers, "<f8"),
     }
+
+
+def _tree(edges: _Edges, root: Branch, unit: float) -> dict[str, Any]:
+    """The edges of a tree in the order of a walk that takes the side of the cut edge first, and its leaves."""
+    tree, leaves, waiting = [], [], [cast("Proof", root)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Branch):
+            tree.append(node.edge)
+            waiting += [node.uncut, node.cut]
+        else:
+            tree.append(-1)
+            leaves.append(_part(edges, node, unit))
+    return {"kind": "branch", "tree": _packed(tree, "<i4"), "leaves": leaves}
 
 
 def _pieces(edges: _Edges, split: Split, unit: float) -> list[dict[str, Any]]:

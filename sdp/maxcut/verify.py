@@ -28,6 +28,15 @@ from sdp.maxcut._verify_reductions import reduced
 
 _WIDEST = 24  # vertices that a table of the dynamic program may depend on
 _NO_EDGES = np.empty(0, np.int64)
+_MALFORMED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    StopIteration,
+)
 
 
 @dataclass
@@ -59,37 +68,39 @@ class Checker:
             )
             cut = int(graph.w[side[graph.u] != side[graph.v]].sum()) * graph.unit
             self.agree(document, "cut_value", 0.0 - rounded_up(-cut))
-            bound = self.prove(graph, document["proof"], {})
+            bound = self.prove(graph, document["proof"])
             self.agree(document, "upper_bound", rounded_up(bound))
             self.agree(document, "delta", self.delta)
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+        except _MALFORMED as error:
             raise Rejected(f"malformed ({type(error).__name__}: {error}).") from error
         return cut, bound
 
-    def prove(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
-        """The bound of one part on those cuts of its graph that cut the fixed edges, or do not, as it says."""
-        kinds: dict[str, Any] = {"cycles": self._cycles, "branch": self._branch}
-        if not fixed:
-            kinds |= {
-                "table": self._table,
-                "split": self._split,
-                "reduced": self._reduced,
-                "spectral": self._spectral,
-            }
-        bound: Fraction = kinds[part["kind"]](graph, part, fixed)
+    def prove(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction:
+        """The bound of one part, on those cuts of its graph that cut the fixed edges, or do not, as it says."""
+        kinds: dict[str, Any] = {"branch": self._branch, "table": self._table, "split": self._split}
+        kinds |= {"cycles": self._cycles, "reduced": self._reduced, "spectral": self._spectral}
+        demand(not fixed or part["kind"] == "cycles", "branch: only cycles can be its leaves.")
+        bound: Fraction = kinds[part["kind"]](graph, part, *([fixed] if fixed else []))
         self.agree(part, "value", str(bound))
         return bound - bound % graph.lattice if graph.lattice else Fraction(0)
 
-    def _branch(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
-        edge = part["edge"]
+    def _branch(self, graph: Weights, part: dict[str, Any]) -> Fraction:
+        """The tree from its root, the side where an edge is cut before the other; -1 for a leaf."""
+        waiting: list[dict[int, bool]] = [{}]
+        bounds, leaves = [], iter(part["leaves"])
+        for edge in arrays(part, tree="<i4")[0].tolist():
+            fixed = waiting.pop()
+            if edge == -1:
+                bounds.append(self.prove(graph, next(leaves), fixed))
+            else:
+                demand(0 <= edge < graph.u.size and edge not in fixed, "branch: an edge is not free.")
+                waiting += [{**fixed, edge: False}, {**fixed, edge: True}]
         demand(
-            type(edge) is int and 0 <= edge < graph.u.size and edge not in fixed,
-            "branch: its edge is not free.",
+            not waiting and len(bounds) == len(part["leaves"]), "branch: the tree and its leaves do not fit."
         )
-        cut, uncut = ({**fixed, edge: is_cut} for is_cut in (True, False))
-        return max(self.prove(graph, part["cut"], cut), self.prove(graph, part["uncut"], uncut))
+        return max(bounds)
 
-    def _cycles(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
+    def _cycles(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction:
         """sum_r lambda_r (|F_r| - 1) + sum_e max(0, w_e - (A^T lambda)_e), where e is not fixed."""
         lengths, members, in_f, factors = arrays(
             part, lengths="<i4", members="<i4", F="|b1", multipliers="<f8"
@@ -119,11 +130,11 @@ class Checker:
         left, factors = graph.w.astype(kind) * by, factors.astype(kind) * row_by
         np.subtract.at(left, members, np.where(in_f, factors[row], -factors[row]))
         counted = np.maximum(left, 0)
-        for edge, is_cut in fixed.items():
+        for edge, is_cut in (fixed or {}).items():
             counted[edge] = left[edge] if is_cut else 0
         return (int(counted.sum()) + int((factors * (marked - 1)).sum())) * unit
 
-    def _table(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
+    def _table(self, graph: Weights, part: dict[str, Any]) -> Fraction:
         """The maximum itself: one vertex after another is maximised out of a sum of tables."""
         (order,) = arrays(part, order="<i4")
         demand(np.array_equal(np.sort(order), np.arange(graph.n)), "table: not an order of all vertices.")
@@ -148,7 +159,7 @@ class Checker:
             tables[here] = []
         return total * graph.unit
 
-    def _split(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
+    def _split(self, graph: Weights, part: dict[str, Any]) -> Fraction:
         """Parts that share no edge and leave none out: their bounds add up."""
         own = [arrays(piece, edges="<i4")[0] for piece in part["parts"]]
         whole = np.array_equal(np.sort(np.concatenate([*own, _NO_EDGES])), np.arange(graph.u.size))
@@ -157,15 +168,15 @@ class Checker:
         for edges, piece in zip(own, part["parts"], strict=True):
             names, ends = np.unique(np.concatenate([graph.u[edges], graph.v[edges]]), return_inverse=True)
             u, v = ends.reshape(2, -1)
-            total += self.prove(Weights(names.size, u, v, graph.w[edges], graph.unit), piece["proof"], {})
+            total += self.prove(Weights(names.size, u, v, graph.w[edges], graph.unit), piece["proof"])
         return total
 
-    def _reduced(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
+    def _reduced(self, graph: Weights, part: dict[str, Any]) -> Fraction:
         """What the steps add to every cut, and the bound of what they leave."""
         constant, left = reduced(graph, part, self.progress)
-        return constant + self.prove(left, part["proof"], {})
+        return constant + self.prove(left, part["proof"])
 
-    def _spectral(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool]) -> Fraction:
+    def _spectral(self, graph: Weights, part: dict[str, Any]) -> Fraction:
         """The bound of a dual vector, for which float64 on other machines is allowed for."""
         bound, slack = dual_bound(graph, part, self.progress)
         self.delta += part["delta"]

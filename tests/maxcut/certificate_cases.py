@@ -36,6 +36,7 @@ FIELDS = {
     "ends": "<i4",
     "pairs": "<i4",
     "edges": "<i4",
+    "tree": "<i4",
 }
 NUMBERS = {
     "edge": (1, -1),
@@ -133,8 +134,8 @@ def written(path: Path, graph: Graph, proof: Proof) -> dict[str, Any]:
 def parts(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A part of a proof and all below it."""
     yield part
-    below = [part[name] for name in ("cut", "uncut", "proof") if name in part]
-    for inner in [*below, *(piece["proof"] for piece in part.get("parts", []))]:
+    below = [part["proof"]] if "proof" in part else []
+    for inner in [*below, *part.get("leaves", []), *(piece["proof"] for piece in part.get("parts", []))]:
         yield from parts(inner)
 
 

@@ -25,10 +25,10 @@ from sdp.maxcut import _certificate_file, _verify_reductions
 from sdp.maxcut._verify_numbers import Rejected, fingerprint, integers, rounded_up
 from sdp.maxcut.certificate import Claims, _Scribe, bound_of, write
 from sdp.maxcut.graph import Graph
-from sdp.maxcut.proof import CycleRows, PositiveWeights, Proof, Reduced, Table
+from sdp.maxcut.proof import Branch, CycleRows, PositiveWeights, Proof, Reduced, Table
 from sdp.maxcut.reduce import reduce
 from sdp.maxcut.verify import Checker
-from tests.maxcut.certificate_cases import cases, changed, parts, written
+from tests.maxcut.certificate_cases import cases, changed, packed, parts, written
 from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
 from tests.reference import certificates, cuts
 
@@ -131,6 +131,16 @@ def _proves_the_same(graph: Graph, document: dict[str, Any], mutant: dict[str, A
     return bool(
         inner.get("kind") == "table" and mutant["upper_bound"] == pytest.approx(optimum(graph), rel=1e-15)
     )
+
+
+def test_trees_may_be_deep(tmp_path: Path) -> None:
+    """Depth-first search dives; nothing here recurses along a branch."""
+    graph = graph_of(small_matrix(60, "dense", "ones", 0))
+    tree: Proof = packed(graph)
+    for edge in range(graph.n_edges):
+        tree = Branch(edge, packed(graph) if edge < 3 else PositiveWeights(), tree)
+    claims = write(tmp_path / "c.json.gz", graph, np.zeros(60), np.inf, tree)
+    assert checked(graph, _certificate_file.load(tmp_path / "c.json.gz"))[1] == claims.upper_bound
 
 
 def test_a_stale_digest_is_noticed(tmp_path: Path) -> None:
@@ -293,18 +303,24 @@ def random_rows(graph: Graph, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def random_tree(graph: Graph, rng: np.random.Generator, depth: int) -> dict[str, Any]:
-    if depth == 0 or not graph.n_edges or rng.random() < 0.3:
-        return random_rows(graph, rng)
-    sides = {name: random_tree(graph, rng, depth - 1) for name in ("cut", "uncut")}
-    return {"kind": "branch", "edge": int(rng.integers(graph.n_edges)), **sides}
+def random_tree(graph: Graph, rng: np.random.Generator) -> dict[str, Any]:
+    """A tree of up to four levels, now and then one that does not end well."""
+    tree: list[int] = []
+    waiting = [0]
+    while waiting and len(tree) < 40:
+        depth = waiting.pop()
+        is_leaf = depth == 4 or not graph.n_edges or rng.random() < 0.3
+        tree.append(-1 if is_leaf else int(rng.integers(graph.n_edges)))
+        waiting += [] if is_leaf else [depth + 1] * 2
+    leaves = [random_rows(graph, rng) for _ in range(tree.count(-1) + (rng.random() < 0.05))]
+    return {"kind": "branch", "tree": text(tree, "<i4"), "leaves": leaves} if len(tree) > 1 else leaves[0]
 
 
 @settings(max_examples=400)
 @given(**small)
 def test_no_forged_rows_prove_less_than_the_optimum(n: int, shape: str, weights: str, seed: int) -> None:
     graph, rng = graph_of(small_matrix(n, shape, weights, seed)), np.random.default_rng(seed)
-    document = forged(graph, random_tree(graph, rng, 3))
+    document = forged(graph, random_tree(graph, rng))
     if never_below(graph, document):
         edges = _edges(graph)
         assert certificates.bound(edges, document["proof"]) == Fraction(document["proof"]["value"])

@@ -46,11 +46,17 @@ def bound(edges: list[Edge], part: dict[str, Any], fixed: dict[int, bool] | None
     """The bound of "cycles", "branch" or "split", itself not yet rounded to the grid of cuts; None if a row is none."""
     fixed = fixed or {}
     if part["kind"] == "branch":
-        sides = [
-            bound(edges, part[name], {**fixed, part["edge"]: name == "cut"}) for name in ("cut", "uncut")
-        ]
-        known = [side for side in sides if side is not None]
-        return max(rounded(edges, side) for side in known) if len(known) == 2 else None
+        tree, leaves = decoded(part, "tree", "<i4"), list(part["leaves"])
+
+        def below(fixed: dict[int, bool]) -> Fraction | None:
+            edge = tree.pop(0)
+            if edge < 0:
+                leaf = bound(edges, leaves.pop(0), fixed)
+                return None if leaf is None else rounded(edges, leaf)
+            cut, uncut = below({**fixed, edge: True}), below({**fixed, edge: False})
+            return None if cut is None or uncut is None else max(cut, uncut)
+
+        return below({})
     if part["kind"] == "split":
         total = Fraction(0)
         for piece in part["parts"]:
