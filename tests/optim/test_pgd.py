@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -106,10 +107,10 @@ def test_gradient_descent_alone_does_not_leave() -> None:
 
 @pytest.mark.parametrize("year", [2017, 2021])
 def test_theory_ends_where_it_promises(year: int) -> None:
-    # eps as large as ell^2 / rho allows keeps the promise below 10^7 steps; on the way f has ell = 1, rho = 6.
+    # f has curvature below 2 and third derivatives below 6 on [-1, 1]. 2021 has no stopping rule: 3,000 steps do here.
     f = quadratic(2).f
     x, optimizer = descend(
-        f, torch.zeros(2, dtype=torch.float64), most=20_000, mode="theory", year=year, eps=0.16, ell=2.0, rho=6.0,
+        f, torch.zeros(2, dtype=torch.float64), most=3000, mode="theory", year=year, eps=0.16, ell=2.0, rho=6.0,
         gap=0.001 if year == 2017 else 0.25, seed=3, force=True,
     )  # fmt: skip
     constants = optimizer.constants
@@ -139,7 +140,7 @@ def test_never_rises_but_for_the_noise() -> None:
         before = optimizer.n_perturbations
         loss = float(optimizer.step(closure))
         losses.append((loss, optimizer.n_perturbations > before))
-    for (first, _), (second, perturbed) in zip(losses, losses[1:], strict=False):
+    for (first, _), (second, perturbed) in itertools.pairwise(losses):
         assert second <= first or perturbed
 
 
@@ -186,7 +187,8 @@ def test_resumes_bit_for_bit(options: dict[str, Any]) -> None:
     again = PGD(resumed.parameters(), seed=5, **options)
     again.load_state_dict(saved["optimizer"])
     run(again, resumed, 9)
-    assert again.n_steps == optimizer.n_steps == 16
+    assert again.n_steps == optimizer.n_steps
+    assert again.status == optimizer.status
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
 
