@@ -5,7 +5,8 @@
 Everything is vectorised; 10^7 edges take some seconds. The families and their sources: `random_sparse`
 (Erdős and Rényi's G(n, m)), `torus` (rudy's toroidal_grid_2D, the family of Gset's G11 and G81), `rmat`
 (Chakrabarti, Zhan and Faloutsos 2004), `preferential_attachment` (Barabási and Albert 1999, by the scheme
-of Batagelj and Brandes 2005), `planted_cut` (a hidden bisection that most edges cross).
+of Batagelj and Brandes 2005), `planted_cut` (a hidden bisection that most edges cross), `triangulation` (Delaunay's, of
+random points: planar).
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import Delaunay
 
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import write_graph
 
-Weights = Literal["ones", "signs"]
+Weights = Literal["ones", "signs", "normal"]
 Int64 = NDArray[np.int64]
 
 # What a stream of random numbers is for; each family adds the seed.
@@ -36,7 +38,7 @@ def random_sparse(n: int, average_degree: float, weights: Weights = "ones", seed
     Args:
         n: number of vertices.
         average_degree: 2m / n; at most n - 1.
-        weights: "ones", or "signs" for +1 and -1 at even odds.
+        weights: "ones", "signs" for +1 and -1 at even odds, or "normal" for standard normal numbers.
         seed: the seed.
 
     Raises:
@@ -67,7 +69,7 @@ def torus(rows: int, cols: int, weights: Weights = "signs", seed: int = 0) -> Gr
     Args:
         rows: number of rows, at least 3, so that no edge is given twice.
         cols: number of columns, at least 3.
-        weights: "signs" for +1 and -1 at even odds as in G11, G32, G57 and G81, or "ones" as in G48.
+        weights: "signs" for +1 and -1 at even odds as in G11, G32, G57 and G81, "ones" as in G48, or "normal".
         seed: the seed.
 
     Raises:
@@ -173,14 +175,37 @@ def planted_sides(n: int, seed: int = 0) -> NDArray[np.uint8]:
     return _stream(seed, _SIDES).permutation(np.arange(n, dtype=np.int64) % 2).astype(np.uint8)
 
 
+def triangulation(n: int, weights: Weights = "signs", seed: int = 0) -> Graph:
+    """Delaunay's triangulation of random points in the unit square: planar, with about 3n edges.
+
+    Args:
+        n: number of vertices, at least 3.
+        weights: as for `random_sparse`.
+        seed: the seed.
+
+    Raises:
+        ValueError: there are fewer than 3 points.
+
+    Complexity: O(n log n).
+    """
+    if n < 3:
+        raise ValueError(f"n must be at least 3; got {n}.")
+    corners = Delaunay(_stream(seed, _STRUCTURE).random((n, 2))).simplices.astype(np.int64)
+    u, v = _distinct(corners.ravel(), np.roll(corners, -1, axis=1).ravel(), n)
+    return _graph(u, v, n, weights, seed, f"triangulation-{n}")
+
+
 def _graph(u: Int64, v: Int64, n: int, weights: Weights, seed: int, name: str) -> Graph:
     """A graph of distinct edges with weights of this kind."""
-    if weights not in ("ones", "signs"):
-        raise ValueError(f'weights must be "ones" or "signs"; got {weights!r}.')
-    w = None
+    if weights not in get_args(Weights):
+        raise ValueError(f'weights must be "ones", "signs" or "normal"; got {weights!r}.')
+    w: NDArray[np.float64] | None = None
     if weights == "signs":
-        w = 2 * _stream(seed, _WEIGHTS).integers(0, 2, u.size) - 1
-        name += "-signs"
+        w = 2.0 * _stream(seed, _WEIGHTS).integers(0, 2, u.size).astype(np.float64) - 1.0
+    elif weights == "normal":
+        w = _stream(seed, _WEIGHTS).standard_normal(u.size)
+    if w is not None:
+        name += f"-{weights}"
     return dataclasses.replace(Graph.from_edges(u, v, w, n_vertices=n), name=f"{name}-seed{seed}")
 
 
@@ -217,6 +242,7 @@ _FAMILIES: dict[str, tuple[Callable[..., Graph], dict[str, type]]] = {
     "rmat": (rmat, {"scale": int, "edge_factor": float, "weights": str}),
     "attachment": (preferential_attachment, {"n": int, "degree": int, "weights": str}),
     "planted": (planted_cut, {"n": int, "average_degree": float, "across": float}),
+    "triangulation": (triangulation, {"n": int, "weights": str}),
 }
 _OPTIONAL = ("weights", "across")
 
@@ -228,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     for family, (make, options) in _FAMILIES.items():
         command = commands.add_parser(family, help=(make.__doc__ or "").partition("\n")[0])
         for option, kind in options.items():
-            choices = ("ones", "signs") if option == "weights" else None
+            choices = get_args(Weights) if option == "weights" else None
             flag = f"--{option.replace('_', '-')}"
             command.add_argument(flag, type=kind, choices=choices, required=option not in _OPTIONAL)
         command.add_argument("--seed", type=int, default=0)

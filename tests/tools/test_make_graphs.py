@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import networkx
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ FAMILIES: dict[str, Callable[[int], Graph]] = {
     "rmat": lambda seed: make_graphs.rmat(9, 8, "ones", seed),
     "attachment": lambda seed: make_graphs.preferential_attachment(500, 3, "signs", seed),
     "planted": lambda seed: make_graphs.planted_cut(400, 12, 0.9, seed),
+    "triangulation": lambda seed: make_graphs.triangulation(300, "signs", seed),
 }
 
 
@@ -80,6 +82,16 @@ def test_a_torus_is_a_torus(weights: make_graphs.Weights) -> None:
     assert set(graph.weights.tolist()) == ({-1.0, 1.0} if weights == "signs" else {1.0})
 
 
+def test_a_triangulation_is_planar() -> None:
+    graph = make_graphs.triangulation(500, "normal", seed=4)
+    u, v, w = graph.edges()
+    planar, _ = networkx.check_planarity(networkx.Graph(zip(u.tolist(), v.tolist(), strict=True)))
+    assert planar
+    assert 2.9 * 500 < graph.n_edges < 3 * 500 - 3
+    assert abs(w.mean()) < 0.1  # of 1,485 standard normal numbers
+    assert 0.9 < w.std() < 1.1
+
+
 def test_rmat_has_hubs() -> None:
     graph = make_graphs.rmat(12, 8, seed=3)
     degrees = np.diff(graph.indptr)
@@ -118,13 +130,17 @@ def test_the_planted_cut_is_there() -> None:
             r"^average_degree must lie in \[0, n - 1\] = \[0, 4\]; got 5\.$",
         ),
         (lambda: make_graphs.torus(2, 9), r"^both sides of a torus must be at least 3; got 2 x 9\.$"),
-        (lambda: make_graphs.torus(3, 3, "twos"), r"^weights must be \"ones\" or \"signs\"; got 'twos'\.$"),
+        (
+            lambda: make_graphs.torus(3, 3, "twos"),
+            r"^weights must be \"ones\", \"signs\" or \"normal\"; got 'twos'\.$",
+        ),
         (lambda: make_graphs.rmat(31, 1), r"^scale must lie in \[1, 30\]; got 31\.$"),
         (lambda: make_graphs.preferential_attachment(5, 0), r"degree at least 1; got 5 and 0\.$"),
+        (lambda: make_graphs.triangulation(2), r"^n must be at least 3; got 2\.$"),
         (lambda: make_graphs.planted_cut(5, 2), r"^n must be even and at least 4; got 5\.$"),
         (lambda: make_graphs.planted_cut(6, 2, 1.5), r"^across must lie in \[0, 1\]; got 1\.5\.$"),
     ],
-    ids=["degree", "side", "weights", "scale", "attachment", "odd", "across"],
+    ids=["degree", "side", "weights", "scale", "attachment", "points", "odd", "across"],
 )
 def test_bad_arguments_are_one_sentence(make: Callable[[], Graph], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
