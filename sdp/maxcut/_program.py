@@ -53,6 +53,17 @@ class CycleProgram:
         self.multipliers, self._idle = np.empty(0), np.empty(0, np.int64)
         self.add(rows)
 
+    def start(self, rows: Rows | CycleRows) -> None:
+        """Takes the first rows, and their multipliers if they have some: what they prove is proved before any solve."""
+        if isinstance(rows, Rows):
+            self.add(rows)
+            return
+        first = Rows.of(rows)
+        distinct = np.zeros(first.n_rows, np.bool_)
+        distinct[np.unique(first.hashes, return_index=True)[1]] = True
+        self.add(first.only(distinct))
+        self.multipliers = rows.multipliers[distinct].copy()
+
     def add(self, rows: Rows) -> bool:
         """Adds rows that the program does not hold yet; whether there were any."""
         rows = rows.only(~np.isin(rows.hashes, self.rows.hashes))
@@ -83,9 +94,9 @@ class CycleProgram:
             seconds: of this solve.
         """
         if self._by_simplex and not self._run("simplex", accuracy, seconds):
-            if self._solver.getModelStatus() != highspy.HighsModelStatus.kIterationLimit:
+            if self.is_infeasible or self._solver.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
                 return False
-            self._by_simplex = False
+            self._by_simplex = False  # too many iterations, or numbers that it could not cope with
         if not self._by_simplex and not self._run("ipm", accuracy, seconds):
             return False
         solution = self._solver.getSolution()

@@ -43,7 +43,7 @@ class BranchAndCut:
         partition: uint8 (n,) of 0 and 1, the best cut known, the one that was handed in among them.
         cut_value: of that partition.
         proof: of the bound: a tree over edges in the order of `Graph.edges`.
-        nodes: linear programs' trees: how many nodes were bounded.
+        nodes: how many nodes were bounded.
         rounds: linear programs solved.
         status: "optimal" (no cut is better than `partition`) or "time limit".
     """
@@ -72,7 +72,7 @@ def branch_and_cut(
     graph: Graph,
     *,
     partition: ArrayLike | None = None,
-    start_rows: Rows | None = None,
+    start_rows: Rows | CycleRows | None = None,
     time_limit: float = math.inf,
     max_nodes: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -85,11 +85,11 @@ def branch_and_cut(
     Args:
         graph: with weights of either sign; best a reduced one.
         partition: (n,) of 0 and 1 or of -1 and +1, a cut to be improved or proved; None for none.
-        start_rows: to begin with; None for the frustrated cycles of `find_cycles`.
+        start_rows: to begin with, with multipliers or without; None for the frustrated cycles of `find_cycles`.
         time_limit: seconds.
         max_nodes: nodes after which to stop; None for any number.
         should_stop: asked before every linear program.
-        report: called after each node with the bound and the best partition so far.
+        report: called after every linear program with the bound and the best partition so far.
         seed: of the trees that read cuts off points, and of which violated rows are found.
         threads: of the search for rows; None for numba's. They do not change the result.
 
@@ -125,7 +125,7 @@ class _Search:
         self,
         graph: Graph,
         sides: NDArray[np.uint8],
-        start_rows: Rows | None,
+        start_rows: Rows | CycleRows | None,
         until: float,
         should_stop: Callable[[], bool],
         seed: int,
@@ -133,15 +133,15 @@ class _Search:
         self.graph, self.until, self.should_stop = graph, until, should_stop
         self.weights = graph.edges()[2]
         self.program = CycleProgram(self.weights, Rows.none())
-        self.program.add(start_rows if start_rows is not None else first_rows(graph, self._stop))
+        self.program.start(start_rows if start_rows is not None else first_rows(graph, self._stop))
         self.rounds = Rounds(graph, self.program, None, seed)
         self.rounds.offer(sides)
-        # No multipliers: the sum of the positive weights.
-        nothing = self.program.proof()
+        # What the first rows prove; without multipliers, the sum of the positive weights.
+        first = self.program.proof()
         free = np.full(self.weights.size, FREE, np.int8)
-        self.nodes = [_Node((), self._rounded(nothing, free), nothing)]
+        self.nodes = [_Node((), self._rounded(first, free), first)]
         self.queue: list[tuple[float, int, int]] = [(-self.nodes[0].bound, 0, 0)]
-        self.bounded = 0
+        self.bounded, self.given_up = 0, -math.inf
 
     def run(self, max_nodes: int | None, report: Callable[[float, NDArray[np.uint8]], None]) -> None:
         """Nodes from the queue, until none can hold a better cut, or time is up."""
@@ -149,25 +149,33 @@ class _Search:
             number = heapq.heappop(self.queue)[2]
             if self._is_done(self.nodes[number]):
                 continue
-            self._bound(number)
-            assert self.rounds.partition is not None
-            report(self._top(), self.rounds.partition)
+            self._bound(number, report)
 
-    def _bound(self, number: int) -> None:
+    def _bound(self, number: int, report: Callable[[float, NDArray[np.uint8]], None]) -> None:
         """Solves a node's program and splits it unless it is done."""
         node = self.nodes[number]
+
+        def tell() -> None:
+            assert self.rounds.partition is not None
+            report(self._top(min(node.bound, self.rounds.bound)), self.rounds.partition)
+
         fixed = self._fixed(node.path)
         self.program.fix(fixed)
         patience = PATIENCE if number else ROOT_PATIENCE
-        self.rounds.run(fixed, self._stop, lambda: self.until - time.monotonic(), patience)
+        self.rounds.run(fixed, self._stop, lambda: self.until - time.monotonic(), patience, tell)
         self.bounded += 1
         if self.rounds.bound < node.bound:
             node.bound, node.proof = self.rounds.bound, self.rounds.proof
         if self._is_done(node):
             return
-        edge = -1 if self._stop() else self._undecided(fixed)
-        if edge < 0:  # time is up: the node stays open
-            heapq.heappush(self.queue, (-node.bound, -len(node.path), number))
+        if self._stop():
+            heapq.heappush(self.queue, (-node.bound, -2 * len(node.path), number))
+            return
+        edge = self._undecided(fixed)
+        if (
+            edge < 0
+        ):  # all is fixed and the program could not be solved to the end: nothing more can be done here
+            self.given_up = max(self.given_up, node.bound)
             return
         node.edge = edge
         for value in (CUT, UNCUT):
@@ -204,9 +212,9 @@ class _Search:
     def _stop(self) -> bool:
         return time.monotonic() >= self.until or self.should_stop()
 
-    def _top(self) -> float:
-        """The bound of the whole: the highest of the open nodes, or the best cut where those are lower."""
-        return max(-self.queue[0][0] if self.queue else -math.inf, self.rounds.best)
+    def _top(self, bound: float) -> float:
+        """The bound of the whole while a node has this one: the highest of those open, or the best cut."""
+        return max(bound, -self.queue[0][0] if self.queue else -math.inf, self.given_up, self.rounds.best)
 
     def result(self) -> BranchAndCut:
         """Folds the tree from its leaves; a split that proves no more than the node itself is left out."""

@@ -39,6 +39,7 @@ SEARCHED = 500  # vertices that a search settles at first
 SEARCH_GROWTH = 8
 SHARE_OF_GAP = 0.05  # of the distance to the best cut to which a program is solved
 KIND = "cycle LP"
+LEAN_GAP = 0.01  # relative gap below which it is worth the time to read cuts off a second point
 LEAN = 0.05  # of each weight, at most, for points that decide more edges
 FLOAT_SHARE = 1e-9  # of all weights together: cuts of rounded weights that differ by less count as equal
 INTEGRAL = 1e-6  # distance from an integer that counts as none
@@ -75,7 +76,7 @@ class CycleLP:
 def cycle_lp(
     graph: Graph,
     *,
-    start_rows: Rows | None = None,
+    start_rows: Rows | CycleRows | None = None,
     incumbent: float | None = None,
     fixed: ArrayLike | None = None,
     time_limit: float = math.inf,
@@ -87,7 +88,7 @@ def cycle_lp(
 
     Args:
         graph: with weights of either sign; best a reduced one.
-        start_rows: to begin with; None for the frustrated cycles of `find_cycles`.
+        start_rows: to begin with, with multipliers or without; None for the frustrated cycles of `find_cycles`.
         incumbent: value of a known cut, in units of the graph's weights.
         fixed: (m,) of -1 (free), 0 (not cut) and 1 (cut), by edge; the bound is then one of cuts that agree.
         time_limit: seconds; the round under way is given up.
@@ -113,7 +114,7 @@ def cycle_lp(
 
     with numba_threads(threads):
         program = CycleProgram(graph.edges()[2], Rows.none())
-        program.add(start_rows if start_rows is not None else first_rows(graph, stop))
+        program.start(start_rows if start_rows is not None else first_rows(graph, stop))
         program.fix(chosen)
         rounds = Rounds(graph, program, incumbent, seed)
         rounds.run(chosen, stop, lambda: until - time.monotonic())
@@ -196,6 +197,7 @@ class Rounds:
         stop: Callable[[], bool],
         seconds_left: Callable[[], float],
         patience: int | None = None,
+        after_round: Callable[[], None] = lambda: None,
     ) -> None:
         """Rounds until the bound meets the best cut, nothing is violated, time is up, or nothing moves.
 
@@ -204,6 +206,7 @@ class Rounds:
             stop: asked before every round.
             seconds_left: for one program.
             patience: rounds after which the gap must have shrunk by `TAIL_SHARE`; None for any number.
+            after_round: called after every program.
         """
         self.bound, self._raw, self.status = math.inf, math.inf, "time limit"
         is_fine = False
@@ -223,8 +226,9 @@ class Rounds:
             self.count += 1
             self._prove(fixed)
             self.offer_point(self.program.x)
-            if not self.closes(self.bound):
+            if not self.closes(self.bound) and self._raw - self.best < LEAN_GAP * abs(self._raw):
                 self._offer_leaning(seconds_left)
+            after_round()
             if self.closes(self.bound):
                 self.status = "optimal"
                 return

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sdp.maxcut import _cycle_family, _separation
 from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.graph import Graph
+from sdp.maxcut.proof import CycleRows
 
 WIDTH = 64  # edges of a cycle that the first pass has room for
 MOST_ENTRIES = 1 << 24  # of the table of a pass for longer ones: 64 MB
@@ -77,6 +78,13 @@ class Rows:
             np.concatenate((self.in_F, other.in_F)),
             np.concatenate((self.hashes, other.hashes)),
         )
+
+    @staticmethod
+    def of(proof: CycleRows) -> Rows:
+        """The rows of a proof, such as the dual of a matching, without its multipliers."""
+        steps = (2 * proof.members + proof.in_F).astype(np.int32)
+        hashes = _separation.row_hashes(proof.pointers, steps)
+        return Rows(proof.pointers, proof.members.astype(np.int32), proof.in_F, hashes)
 
     @staticmethod
     def none() -> Rows:

@@ -17,6 +17,7 @@ from sdp.maxcut.graph import Graph
 from sdp.maxcut.lattice import cut_step
 from sdp.maxcut.linear import CycleLP, cycle_lp, decided_edges
 from sdp.maxcut.matching import match
+from sdp.maxcut.proof import CycleRows
 from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
 from tests.reference import cuts
 from tests.reference.proofs import proved
@@ -203,3 +204,18 @@ def test_bad_arguments() -> None:
         cycle_lp(graph, time_limit=math.nan)
     with pytest.raises(ValueError, match=r"^`incumbent` must be finite; got inf.$"):
         cycle_lp(graph, incumbent=math.inf)
+
+
+def test_rows_that_are_handed_in_prove_what_they_did() -> None:
+    graph = random_sparse(60, 4.0, "signs", seed=1)
+    first = cycle_lp(graph)
+    again = cycle_lp(graph, start_rows=first.rows, time_limit=0.0)
+    assert (again.bound.value, again.rounds) == (first.bound.value, 0)
+    assert proved(graph, again.rows) == proved(graph, first.rows)
+    twice = CycleRows(
+        np.concatenate((first.rows.pointers, first.rows.pointers[-1] + first.rows.pointers[1:])),
+        np.tile(first.rows.members, 2),
+        np.tile(first.rows.in_F, 2),
+        np.tile(first.rows.multipliers, 2),
+    )
+    assert cycle_lp(graph, start_rows=twice).bound.value == first.bound.value
