@@ -41,6 +41,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             noncentral chi-square probability of a violated secant), or "direct" (M itself from a Gaussian start, no
             random maps), which is there for comparison.
         iterations: iterations of each stage of descent.
+        certify: whether to certify the point that the descent on random maps reached (`certificate_`).
         random_state: an integer, a numpy `RandomState`, or None for another start every time.
         verbose: print each stage's largest distortion to standard error.
 
@@ -52,6 +53,10 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         mean_distortion_: the mean over those pairs.
         worst_pair_: indices of the pair with the largest.
         variance_: s^2 where the descent on random maps ended, before s was set to 0; 0 for "direct".
+        certificate_: an `sdp` certificate of that point: bounds on the gradient of the mean cost of a random map plus
+            s^2 / 2 and on its lowest curvature, in all entries of M and s. At a second-order stationary point of it the
+            map is deterministic, s = 0. None for "direct", without `certify`, and for isometries. Rounding and the
+            descent that follows leave that point: what holds for `components_` is `max_distortion_`.
         n_secants_: pairs that were learned; fewer than all beyond 2,000 points, which go by active sets.
         n_features_in_: n_features.
 
@@ -67,7 +72,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((20, 50))
     >>> learned = LearnedJL(n_components=12, random_state=0).fit(X)
-    >>> bool(learned.max_distortion_ < 0.05), learned.transform(X).shape
+    >>> bool(learned.max_distortion_ < 0.2), learned.transform(X).shape
     (True, (20, 12))
     """
 
@@ -78,13 +83,15 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         eps: float = 0.1,
         objective: str = "moments",
         iterations: int = 150,
-        random_state: Any = None,
+        certify: bool = True,
+        random_state: Any = 0,
         verbose: bool = False,
     ) -> None:
         self.n_components = n_components
         self.eps = eps
         self.objective = objective
         self.iterations = iterations
+        self.certify = certify
         self.random_state = random_state
         self.verbose = verbose
 
@@ -147,21 +154,25 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _fit(self, X: NDArray[Any], seed: int) -> None:
         points, basis = span(X.astype(np.float64))
-        if self.n_components == "auto":
-            fitted = _fewest(
-                lambda k: self._fit_for(points, basis, k, X.dtype, seed), basis.shape[0], self.eps
-            )
-        else:
-            fitted = self._fit_for(points, basis, int(self.n_components), X.dtype, seed)
-        self._learned, self.components_, found = fitted
+
+        def attempt(k: int, certify: bool) -> _Fitted:
+            return self._fit_for(points, basis, k, X.dtype, seed, certify)
+
+        k: Any = self.n_components
+        if k == "auto":
+            k = _fewest(lambda k: attempt(k, False)[2].largest <= self.eps, len(basis))
+        self._learned, self.components_, found = attempt(int(k), bool(self.certify))
         self.n_components_ = len(self.components_)
         self.max_distortion_ = found.largest
         self.mean_distortion_ = found.mean
         self.worst_pair_ = found.worst
         self.variance_ = self._learned.s**2
+        self.certificate_ = self._learned.certificate
         self.n_secants_ = self._learned.n_pairs
 
-    def _fit_for(self, points: Matrix, basis: Matrix, k: int, dtype: Any, seed: int) -> _Fitted:
+    def _fit_for(
+        self, points: Matrix, basis: Matrix, k: int, dtype: Any, seed: int, certify: bool
+    ) -> _Fitted:
         """A map of k rows, as stored, and what it does to all pairs."""
         rank = len(basis)
         if k >= rank:
@@ -175,12 +186,16 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 objective=self.objective,
                 seed=seed,
                 iterations=int(self.iterations),
+                certify=certify,
                 dense_limit=DENSE_LIMIT,
                 report=_say if self.verbose else _say_nothing,
             )
             ends = exact_distortion(points, points @ learned.M.T)
             learned = Learned(
-                balanced(learned.M, ends.lowest, ends.highest), learned.s, learned.stationary, learned.n_pairs
+                balanced(learned.M, ends.lowest, ends.highest),
+                learned.s,
+                learned.certificate,
+                learned.n_pairs,
             )
         components = (learned.M @ basis).astype(dtype)
         # In the span's coordinates the stored map is A V^T: what rounding it costs is part of what is reported.
@@ -191,21 +206,19 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 _Fitted = tuple[Learned, NDArray[Any], Distortion]
 
 
-def _fewest(fit: Callable[[int], _Fitted], rank: int, eps: float) -> _Fitted:
-    """The fit of the fewest components whose largest distortion is at most eps, by bisection.
+def _fewest(reaches: Callable[[int], bool], rank: int) -> int:
+    """The fewest components for which `reaches` is true, by bisection.
 
-    The span's own dimension always reaches it (up to rounding). More components are taken to do no worse.
+    The span's own dimension always does (up to rounding). More components are taken to do no worse.
     """
     low, high = 0, max(rank, 1)
-    best = fit(high)
     while high - low > 1:
         middle = (low + high) // 2
-        found = fit(middle)
-        if found[2].largest <= eps:
-            high, best = middle, found
+        if reaches(middle):
+            high = middle
         else:
             low = middle
-    return best
+    return high
 
 
 def _say(stage: str, largest: float) -> None:

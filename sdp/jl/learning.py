@@ -1,5 +1,9 @@
 """From pairs of points to a map: descent on random maps until they are deterministic, then on the largest distortion.
 
+The first is perturbed gradient descent (`sdp.PGD`, with momentum), since a map of M = 0 is a saddle, and a certificate
+(`sdp.certify_function`) says what was reached; the second is L-BFGS. Both work in axes of the span rescaled so that the
+secants spread equally along each, without which PGD is some ten times slower on real data.
+
 `learn` does it for given pairs; `learn_all` for all pairs of many points, by active sets: learn on some pairs, look at
 all of them, add the worst, and go on until none is worse than those that were learned.
 """
@@ -14,8 +18,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from sdp.jl.objective import Deviation, Moments, Objective, Violations
+from sdp.jl.differentiable import value
+from sdp.jl.objective import Cost, Deviation, Moments, Objective, Squares, Violations
 from sdp.jl.secants import AllPairs, Matrix, Secants, SomePairs, coincidence, pair_blocks
+from sdp.optim.certificate import Certificate
+from sdp.optim.certify_function import certify_function
+from sdp.optim.pgd import PGD
 from sdp_kernels import gaussian
 
 OBJECTIVES = ("moments", "violations", "direct")
@@ -24,7 +32,17 @@ POWERS = (2.0, 4.0, 8.0, 16.0)  # of the moment form; at 2 it is one expectation
 BETAS = tuple(float(beta) for beta in np.geomspace(20.0, 3000.0, 10))
 MEMORY = 30  # of L-BFGS, in pairs of vectors
 LAM = 1.0  # weight of s^2 / 2
-START = 1e-3  # size of M's entries at the start: M = 0 is a saddle by symmetry
+START = (
+    0.5  # of a Gaussian map, M's size at the start: the saddle M = 0 itself takes hundreds of steps to leave
+)
+MOMENTUM = 0.9
+PGD_STEPS = 3  # of them for each iteration of a stage of L-BFGS
+PGD_EPS = 1e-4  # gradient at which PGD perturbs, and at last stops
+SOSP_EPS, SOSP_CURVATURE = (
+    1e-3,
+    1e-2,
+)  # tolerances of the certificate, for the mean square distortion plus lam s^2 / 2
+SOSP_DELTA = 1e-6
 VIOLATION_ROUNDS = 3  # each with the tolerance that a tenth of the secants violates
 VIOLATED = 0.1
 FLOOR = 8.0  # the noise floor's standard deviation of a stretch, 2 tau / sqrt(k), is eps / 4
@@ -35,20 +53,10 @@ WORST_PAIRS_PER_POINT = 8  # added a round
 ACTIVE_ROUNDS = 12
 SETTLED = 1.01  # all pairs against those that were learned
 
+LEAST_SHARE = 1e-6  # of an axis in the secants, where all had 1
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # first, second
 Report = Callable[[str, float], None]  # stage, largest distortion of the pairs looked at
-
-
-@dataclass(frozen=True)
-class Stationary:
-    """Where the descent on random maps ended.
-
-    Attributes:
-        objective: what was minimised last of what the lemma is about.
-        x: its point, M row by row and s behind it.
-    """
-
-    objective: Objective
-    x: Matrix
 
 
 @dataclass(frozen=True)
@@ -58,43 +66,60 @@ class Learned:
     Attributes:
         M: (k, r) float64.
         s: standard deviation that was left to the random map before it was set to 0; 0 for "direct".
-        stationary: where that was; None for "direct".
+        certificate: of that point, for the cost that the lemma is about; None for "direct", or where none was asked.
         n_pairs: pairs that were learned.
     """
 
     M: Matrix
     s: float
-    stationary: Stationary | None
+    certificate: Certificate | None
     n_pairs: int
 
 
-def learn(secants: Secants, k: int, *, objective: str, seed: int, iterations: int, report: Report) -> Learned:
+def learn(
+    points: Matrix,
+    pairs: Pairs | None,
+    k: int,
+    *,
+    objective: str,
+    seed: int,
+    iterations: int,
+    certify: bool,
+    report: Report,
+) -> Learned:
     """A map (k, r) of small largest distortion on these pairs.
 
     Args:
-        secants: the pairs, at least one.
+        points: (n, r), coordinates in the span.
+        pairs: which pairs, at least one; None for all.
         k: rows of the map, 1 <= k < r.
         objective: "moments" or "violations", which begin with a random map of variance s^2 = 1 about M near 0, or
             "direct", M itself from a Gaussian.
-        seed: of the start.
-        iterations: iterations of each stage.
+        seed: of the start and of the perturbations.
+        iterations: of each stage.
+        certify: whether to certify what the descent on random maps reached.
         report: called after each stage.
     """
-    r = secants.points.shape[1]
-    normals = gaussian.normal((k, r), seed=seed, purpose=PURPOSE_START, dtype=torch.float64).numpy()
-    x = np.append(normals.ravel() / k**0.5, 0.0)
-    stationary = None
+    r = points.shape[1]
+    axes = axis_scales(points, pairs)
+    secants = secants_of(points, pairs, axes)
+    normals = gaussian.normal((k, r), seed=seed, purpose=PURPOSE_START, dtype=torch.float64).numpy() / k**0.5
+    certificate, s = None, 0.0
+    M = normals
     if objective != "direct":
-        x = np.append(START * normals.ravel(), 1.0)
-        stationary = _reach_deterministic(secants, k, x, objective, iterations, report)
-        x = stationary.x
+        x, final = _reach_deterministic(secants, START * normals / axes, objective, seed, iterations, report)
+        M, s = x[:-1].reshape(k, r) * axes, abs(float(x[-1]))
+        if certify:
+            certificate = _certificate(
+                Objective(secants_of(points, pairs), final, k, power=None, lam=LAM), M, s, seed
+            )
         if objective == "moments":
             for power in POWERS[1:]:
                 x = _descend(Objective(secants, Moments(k), k, power=power, lam=LAM), x, iterations)
                 report("moments", _largest(secants, x, k))
-    s = abs(float(x[-1]))
-    M = refine(secants, x[:-1].reshape(k, r), BETAS, iterations, report)
-    return Learned(M, s, stationary, int(np.count_nonzero(secants.weights)))
+            M = x[:-1].reshape(k, r) * axes
+    M = refine(secants, M / axes, BETAS, iterations, report) * axes
+    return Learned(M, s, certificate, round(float(secants.weights.sum())))
 
 
 def refine(secants: Secants, M: Matrix, betas: tuple[float, ...], iterations: int, report: Report) -> Matrix:
@@ -108,34 +133,65 @@ def refine(secants: Secants, M: Matrix, betas: tuple[float, ...], iterations: in
 
 
 def learn_all(
-    points: Matrix, k: int, *, objective: str, seed: int, iterations: int, dense_limit: int, report: Report
+    points: Matrix,
+    k: int,
+    *,
+    objective: str,
+    seed: int,
+    iterations: int,
+    certify: bool,
+    dense_limit: int,
+    report: Report,
 ) -> Learned:
     """As `learn`, for all pairs of points (n, r): at once up to `dense_limit` points, beyond that by active sets."""
-    if len(points) <= dense_limit:
-        return learn(
-            AllPairs(points), k, objective=objective, seed=seed, iterations=iterations, report=report
-        )
-    first, second = _sampled_pairs(points, seed)
+    pairs = None if len(points) <= dense_limit else _sampled_pairs(points, seed)
     learned = learn(
-        SomePairs(points, first, second),
+        points,
+        pairs,
         k,
         objective=objective,
         seed=seed,
         iterations=iterations,
+        certify=certify,
         report=report,
     )
-    M = learned.M
+    if pairs is None:
+        return learned
+    M, axes = learned.M, axis_scales(points, pairs)
     for _ in range(ACTIVE_ROUNDS):
         Y = points @ M.T
-        q = SomePairs(points, first, second).stretch(Y)
+        q = SomePairs(points, *pairs).stretch(Y)
         known = float(np.abs(q - 1.0).max())
-        worst_first, worst_second, largest = _worst_pairs(points, Y, WORST_PAIRS_PER_POINT * len(points))
+        *worst, largest = _worst_pairs(points, Y, WORST_PAIRS_PER_POINT * len(points))
         report("all pairs", largest)
         if largest <= SETTLED * known:
             break
-        first, second = _merged(len(points), first, second, worst_first, worst_second)
-        M = refine(SomePairs(points, first, second), M, BETAS[3:], iterations, report)
-    return Learned(M, learned.s, learned.stationary, len(first))
+        pairs = _merged(len(points), *pairs, *worst)
+        M = refine(secants_of(points, pairs, axes), M / axes, BETAS[3:], iterations, report) * axes
+    return Learned(M, learned.s, learned.certificate, len(pairs[0]))
+
+
+def secants_of(points: Matrix, pairs: Pairs | None, axes: Matrix | None = None) -> Secants:
+    """These pairs, or all; maps are applied to the points with each axis multiplied by its scale."""
+    coordinates = points if axes is None else points * axes
+    return AllPairs(points, coordinates) if pairs is None else SomePairs(points, *pairs, coordinates)
+
+
+def axis_scales(points: Matrix, pairs: Pairs | None) -> Matrix:
+    """(r,) scales of the axes that make secants spread equally along all of them: (r mean u_a^2)^(-1/2).
+
+    A sample of the pairs decides, which changes how fast a descent is and nothing else.
+    """
+    first, second = _sampled_pairs(points, seed=0) if pairs is None else pairs
+    total, r = np.zeros(points.shape[1]), points.shape[1]
+    for start in range(0, len(first), SAMPLED_AT_ONCE):
+        part = slice(start, start + SAMPLED_AT_ONCE)
+        squares = (points[first[part]] - points[second[part]]) ** 2
+        total += (squares / squares.sum(axis=1, keepdims=True)).sum(axis=0)
+    share = total / max(len(first), 1)
+    # An axis that no sampled pair uses would get an infinite scale: it gets the largest of the others.
+    scales: Matrix = 1.0 / np.sqrt(r * np.maximum(share, LEAST_SHARE / r))
+    return scales
 
 
 def balanced(M: Matrix, lowest: float, highest: float) -> Matrix:
@@ -144,23 +200,53 @@ def balanced(M: Matrix, lowest: float, highest: float) -> Matrix:
 
 
 def _reach_deterministic(
-    secants: Secants, k: int, x: Matrix, objective: str, iterations: int, report: Report
-) -> Stationary:
-    """Descends in M and s, until the random map is one map for all that matters."""
+    secants: Secants, M: Matrix, objective: str, seed: int, iterations: int, report: Report
+) -> tuple[Matrix, Cost]:
+    """Descends in M and s until the random map is one map for all that matters; the point, and the cost there."""
+    k = len(M)
     current = Objective(secants, Moments(k), k, power=POWERS[0], lam=LAM)
+    x = _perturbed_descent(current, np.append(M.ravel(), 1.0), seed, PGD_STEPS * iterations)
     x = _descend(current, x, iterations)
     report("moments", _largest(secants, x, k))
     if objective == "moments":
-        return Stationary(current, x)
+        return x, Squares(k)
+    cost: Cost = Squares(k)
     for _ in range(VIOLATION_ROUNDS):
         off = np.abs(current.stretches(x) - 1.0)[secants.weights > 0]
         eps = float(np.clip(np.quantile(off, 1.0 - VIOLATED), 1e-3, 0.9))
         tau2 = k * (eps / FLOOR) ** 2
         x[-1] = tau2**0.5  # noise again, as much as the floor, for the descent to take away
-        current = Objective(secants, Violations(k, eps, tau2), k, power=None, lam=LAM)
-        x = _descend(current, x, iterations // 4)
+        cost = Violations(k, eps, tau2)
+        current = Objective(secants, cost, k, power=None, lam=LAM)
+        x = _descend(current, x, max(1, iterations // 4))
         report("violations", _largest(secants, x, k))
-    return Stationary(current, x)
+    return x, cost
+
+
+def _perturbed_descent(objective: Objective, start: Matrix, seed: int, steps: int) -> Matrix:
+    """`sdp.PGD` with momentum, for so many steps or until it stops by itself."""
+    x = torch.from_numpy(start.copy()).requires_grad_(True)
+    optimizer = PGD([x], lr=1.0, momentum=MOMENTUM, eps=PGD_EPS, seed=seed)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = value(objective, x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(steps):
+        if optimizer.is_done:
+            break
+        optimizer.step(closure)
+    return x.detach().numpy()
+
+
+def _certificate(objective: Objective, M: Matrix, s: float, seed: int) -> Certificate:
+    """The project's own certificate of second-order stationarity at (M, s)."""
+    x = torch.from_numpy(np.append(M.ravel(), s)).requires_grad_(True)
+    return certify_function(
+        lambda: value(objective, x), [x], eps=SOSP_EPS, curvature=SOSP_CURVATURE, delta=SOSP_DELTA, seed=seed
+    )
 
 
 def _descend(objective: Objective, x: Matrix, iterations: int) -> Matrix:
@@ -176,7 +262,7 @@ def _descend(objective: Objective, x: Matrix, iterations: int) -> Matrix:
 
 
 def _largest(secants: Secants, x: Matrix, k: int) -> float:
-    Y = secants.points @ x[:-1].reshape(k, -1).T
+    Y = secants.coordinates @ x[:-1].reshape(k, -1).T
     return float(np.abs(secants.stretch(Y) - 1.0).max(initial=0.0))
 
 

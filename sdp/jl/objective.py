@@ -6,8 +6,8 @@ k |A u|^2 / s^2 is a noncentral chi-square with k degrees of freedom and noncent
     Moments      psi(q, s2) = 1/2 log E[(|A u|^2 - 1)^2]       f = (1/T) log mean_u exp(T psi)    + lam s^2 / 2
     Violations   p(q, s2) = P(| |A u|^2 - 1 | > eps)           f = mean_u p(q_u, s2 + tau2)       + lam s^2 / 2
 
-At T = 2 the first is the log of an expectation of one fixed function of A, and so is the second. For these the heat
-equation
+At T = 2 the first is the log of an expectation of one fixed function of A (`Squares` is that expectation), and the
+second is one. For such expectations the heat equation
 
     df/ds2 = (1/2k) Laplacian_M f                     (1/2k)(4 q p_qq + 2 k p_q) = p_q + (2q/k) p_qq  for one secant
 
@@ -88,6 +88,28 @@ class Moments:
             0.5 * v_cross / v - 2.0 * by_q * by_s,
             0.5 * v_cross / v - 2.0 * by_s**2,
         )
+
+
+@dataclass(frozen=True)
+class Squares:
+    """psi = E[(|A u|^2 - 1)^2] itself: the form of `Moments` at T = 2 whose scale is one at every stage.
+
+    Attributes:
+        k: rows of the map.
+    """
+
+    k: int
+
+    def slopes(self, q: Matrix, s2: float, *, second: bool) -> Slopes:
+        """As `Cost.slopes`."""
+        k = self.k
+        off = q - 1.0 + s2
+        by_q = 2.0 * off + 4.0 * s2 / k
+        value = off**2 + 2.0 * s2**2 / k + 4.0 * s2 * q / k
+        if not second:
+            return Slopes(value, by_q, by_q + 4.0 * q / k)
+        cross = np.full_like(q, 2.0 + 4.0 / k)
+        return Slopes(value, by_q, by_q + 4.0 * q / k, np.full_like(q, 2.0), cross, cross)
 
 
 @dataclass(frozen=True)
@@ -186,7 +208,7 @@ class Objective:
     def __init__(self, secants: Secants, cost: Cost, k: int, *, power: float | None, lam: float) -> None:
         self.secants, self.cost, self.k = secants, cost, k
         self.power, self.lam = power, lam
-        self.dim = k * secants.points.shape[1] + 1
+        self.dim = k * secants.coordinates.shape[1] + 1
         self._total = float(secants.weights.sum())
 
     def value_and_grad(self, x: Matrix) -> tuple[float, Matrix]:
@@ -215,10 +237,10 @@ class Objective:
         return self.secants.stretch(self._embed(x)[0])
 
     def _embed(self, x: Matrix) -> tuple[Matrix, float]:
-        return self.secants.points @ x[:-1].reshape(self.k, -1).T, float(x[-1])
+        return self.secants.coordinates @ x[:-1].reshape(self.k, -1).T, float(x[-1])
 
     def _pull(self, slopes: Matrix, Y: Matrix) -> Matrix:
-        gradient: Matrix = (self.secants.pull_back(slopes, Y).T @ self.secants.points).ravel()
+        gradient: Matrix = (self.secants.pull_back(slopes, Y).T @ self.secants.coordinates).ravel()
         return gradient
 
     def _aggregate(self, psi: Matrix) -> tuple[float, Matrix]:

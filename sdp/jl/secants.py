@@ -40,7 +40,7 @@ RANK_TOLERANCE = 1e-10  # of the largest singular value; what is smaller is roun
 class Secants(Protocol):
     """Pairs of points, as an array of whatever shape, and what a linear map does to them."""
 
-    points: Matrix  # (n, r)
+    coordinates: Matrix  # (n, r), what maps are applied to: the points, or the points with rescaled axes
     weights: Matrix  # 1 for a pair, 1/2 where it is there twice, 0 where there is none
 
     def stretch(self, Y: Matrix) -> Matrix:
@@ -99,10 +99,11 @@ class AllPairs:
 
     Args:
         points: (n, r) float64. Pairs of coinciding points have no secant, and weigh nothing.
+        coordinates: (n, r) what maps are applied to; the points themselves by default.
     """
 
-    def __init__(self, points: Matrix) -> None:
-        self.points = points
+    def __init__(self, points: Matrix, coordinates: Matrix | None = None) -> None:
+        self.coordinates = points if coordinates is None else coordinates
         squares = squared_distances(points, points)
         np.fill_diagonal(squares, 0.0)
         is_pair = squares > coincidence(points)
@@ -140,10 +141,17 @@ class SomePairs:
         points: (n, r) float64.
         first: int64 (m,).
         second: int64 (m,), another point that does not coincide with `first`.
+        coordinates: as of `AllPairs`.
     """
 
-    def __init__(self, points: Matrix, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
-        self.points = points
+    def __init__(
+        self,
+        points: Matrix,
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+        coordinates: Matrix | None = None,
+    ) -> None:
+        self.coordinates = points if coordinates is None else coordinates
         m = len(first)
         self.weights = np.ones(m)
         self._inverse = np.empty(m)
