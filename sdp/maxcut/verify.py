@@ -102,18 +102,16 @@ class Checker:
 
     def _cycles(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction:
         """sum_r lambda_r (|F_r| - 1) + sum_e max(0, w_e - (A^T lambda)_e), where e is not fixed."""
-        lengths, members, in_f, factors = arrays(
-            part, lengths="<i4", members="<i4", F="|b1", multipliers="<f8"
+        lengths, members, marks, factors = arrays(
+            part, lengths="<i4", members="<i4", F="|u1", multipliers="<f8"
         )
-        fits = (
-            lengths.size == factors.size
-            and lengths.sum() == members.size == in_f.size
-            and (lengths > 0).all()
-        )
-        demand(fits and (members >= 0).all(), "cycles: the arrays do not fit together.")
+        fits = lengths.size == factors.size and lengths.sum() == members.size == marks.size
+        sizes = (lengths > 0).all() and (members >= 0).all() and (marks <= 1).all()
+        demand(fits and sizes, "cycles: the arrays do not fit together.")
         demand(
             (np.isfinite(factors) & (factors >= 0)).all(), "cycles: a multiplier is negative or not finite."
         )
+        in_f = marks == 1
         row = np.repeat(np.arange(lengths.size), lengths)
         demand(np.unique(row * graph.u.size + members).size == row.size, "cycles: a row has an edge twice.")
         visited = np.concatenate([row * graph.n + ends[members] for ends in (graph.u, graph.v)])
