@@ -32,8 +32,8 @@ PROBLEM: dict[str, Any] = {
     "rank": 3,
     "width": 64,
     "depth": 3,
-    "lam": 2e-3,
-    "steps": 5000,
+    "lam": 1e-2,
+    "steps": 3000,
     "noise": 0.1,
 }
 COLOURS = ("#D55E00", "#999999", "#E69F00", "#0072B2", "#009E73")
