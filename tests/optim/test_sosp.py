@@ -1,0 +1,303 @@
+"""The facts of the lemma: where it holds, where it must not, and what a certificate refuses to say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sdp
+from sdp.optim.certify_function import certify_function
+from sdp.optim.pgd import PGD
+from sdp.optim.sosp import certify
+
+
+def well(z: Tensor) -> Tensor:
+    return (z[..., 0] ** 2 - 1) ** 2
+
+
+def cube(z: Tensor) -> Tensor:
+    """The loss of relu(z)^3 fitted to 1: twice differentiable."""
+    return (torch.relu(z[..., 0]) ** 3 - 1) ** 2
+
+
+def scalar(head: Callable[[Tensor], Tensor], w: float, b: float, **options: Any) -> sdp.Expectation:
+    return sdp.Expectation(
+        head, torch.tensor([[w]], dtype=torch.float64), torch.tensor([b], dtype=torch.float64), **options
+    )
+
+
+def descend(F: sdp.Expectation, lam: float, *, train_b: bool = True, most: int = 400, **options: Any) -> PGD:
+    """PGD on F + lam |W|^2, in place."""
+    points = [F.W, F.b] if train_b else [F.W]
+    for point in points:
+        point.requires_grad_(True)
+    optimizer = PGD(points, **options)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F() + lam * F.W.square().sum()
+        loss.backward()
+        return loss
+
+    while not optimizer.is_done and optimizer.n_steps < most:
+        optimizer.step(closure)
+    return optimizer
+
+
+LAM = 0.05
+
+
+class TestDoubleWell:
+    def test_the_saddle_is_refused_and_its_curvature_known(self) -> None:
+        found = certify(scalar(well, math.sqrt((4 - 2 * LAM) / 12), 0.0), LAM)
+        assert found.is_sosp is False
+        assert found.gradient_upper < 1e-12
+        assert found.curvature_lower == pytest.approx(-2 * LAM, abs=1e-12)
+        assert found.w_bound == math.inf
+        assert found.lemma is not None
+        assert found.lemma.stein.upper < 1e-10
+
+    def test_escape_is_in_b_only(self) -> None:
+        # The whole Hessian in (W, b) is diag(4 (4 - 2 lam), -2 lam) there: nothing in W goes down.
+        found = certify(scalar(well, math.sqrt((4 - 2 * LAM) / 12), 0.0), LAM, variables="Wb")
+        assert found.is_sosp is False
+        assert found.curvature_upper == pytest.approx(-2 * LAM, abs=1e-9)
+        assert found.direction is not None
+        assert abs(float(found.direction[1])) == pytest.approx(1.0)
+
+    def test_descent_ends_at_w_zero(self) -> None:
+        F = scalar(well, math.sqrt((4 - 2 * LAM) / 12), 0.0)
+        before = float(F.value())
+        descend(F, LAM, eps=1e-4)
+        found = certify(F, LAM)
+        assert found.is_sosp is True
+        assert found.w_norm <= found.w_bound <= 0.1
+        assert float(well(F.b.detach())) <= before
+        assert abs(float(F.b.detach())) == pytest.approx(1.0, abs=1e-2)
+
+
+class TestSignsInPlaceOfGaussians:
+    """The same well where x is +-1: w = .98742 is a strict local minimum for lam = .05, so the lemma must fail."""
+
+    POINTS = torch.tensor([1.0, -1.0] * 2048, dtype=torch.float64)[:, None]
+
+    def test_it_is_a_minimum(self) -> None:
+        w = torch.tensor([0.98742, 0.0], dtype=torch.float64, requires_grad=True)
+
+        def f() -> Tensor:
+            z = self.POINTS[:2] * w[0] + w[1]
+            return well(z).mean() + LAM * w[0] ** 2
+
+        assert certify_function(f, [w], eps=1e-3).is_sosp is True
+
+    def test_the_certificate_refuses_through_the_stein_residual(self) -> None:
+        found = certify(scalar(well, 0.98742, 0.0), LAM, points=self.POINTS)
+        assert found.gradient_upper < 1e-3
+        assert found.curvature_lower > 7.0
+        assert found.is_sosp == "undecided"
+        assert "not Gaussian" in found.decided_by
+        assert found.lemma is not None
+        assert not found.lemma.holds
+        assert found.lemma.stein.lower > 7.0
+        # The lemma alone would say 1e-4; with the residual paid for, the bound is true.
+        assert found.gradient_upper / (2 * LAM + found.curvature_lower) < 1e-3
+        assert found.w_norm <= found.w_bound
+
+    def test_gaussian_points_pass(self) -> None:
+        x = torch.from_numpy(np.random.default_rng(0).normal(size=(4096, 1)))
+        found = certify(scalar(well, 1e-3, 1.0), LAM, points=x, eps=0.1)
+        assert found.lemma is not None
+        assert found.lemma.holds
+        assert found.is_sosp is True
+        assert found.w_norm <= found.w_bound
+
+
+class TestCubeOfRelu:
+    """1 fitted by relu(wx + b)^3: 7.5 w^6 - 2 sqrt(2/pi) w^3 + 1 + lam w^2 where b = 0."""
+
+    @pytest.mark.parametrize(("lam", "stays"), [(0.44, True), (0.46, False)])
+    def test_with_b_frozen_w_stays_until_lam_is_045(self, lam: float, stays: bool) -> None:
+        F = scalar(cube, 0.4, 0.0, n_samples=2048)
+        descend(F, lam, train_b=False, eps=1e-3, perturb=0.0)
+        w = abs(float(F.W.detach()))
+        assert w > 0.3  # a local minimum in both cases ...
+        value = float(F.value()) + lam * w**2
+        exact = 7.5 * w**6 - 2 * math.sqrt(2 / math.pi) * w**3 + 1 + lam * w**2
+        assert value == pytest.approx(exact, abs=1e-4)
+        assert (value < 1.0) == stays  # ... but only below .45 better than w = 0, whose value is 1
+
+    def test_with_b_trained_w_goes(self) -> None:
+        F = scalar(cube, 0.3, 0.3, n_samples=2048)
+        descend(F, 1e-4, eps=1e-6)
+        assert abs(float(F.W.detach())) < 0.05
+        assert float(F.b.detach()) == pytest.approx(1.0, abs=1e-2)
+
+
+def heads() -> dict[str, Callable[[Tensor], Tensor]]:
+    return {
+        "tanh, depth 2": sdp.MLP((3, 6, 6), "tanh", seed=1, loss="mse", target=1.0, dtype=torch.float64),
+        "softplus, depth 3": sdp.MLP(
+            (3, 5, 5, 5), "softplus", seed=2, loss="mse", target=1.0, dtype=torch.float64
+        ),
+        "double wells": lambda z: ((z**2 - 1) ** 2).sum(-1),
+    }
+
+
+@pytest.mark.parametrize("name", heads())
+def test_the_lemma_bounds_w_and_nothing_is_lost(name: str) -> None:
+    d, lam = 32, 0.05
+    rng = np.random.default_rng(0)
+    W = torch.from_numpy(0.5 * rng.normal(size=(3, d)) / math.sqrt(d))
+    # On 1,024 draws the wells have minima with W of their own, which `certify` refuses: their fourth powers need quadrature.
+    method = "auto" if name == "double wells" else "sampling"
+    b = torch.from_numpy(0.3 * rng.normal(size=3))
+    F = sdp.Expectation(heads()[name], W, b, n_samples=1024, method=method)
+    low, _ = F.redrawn(seed=99, n_samples=16384).value().interval(0.99)
+    descend(F, lam, eps=2e-3, momentum=0.8)
+    found = certify(F, lam)
+    assert found.is_sosp is True
+    assert found.w_norm <= found.w_bound <= 0.1
+    with torch.no_grad():
+        assert float(F.head(F.b)) <= float(low)
+
+
+class TestNearSaddles:
+    """True is never wrong at points whose lowest curvature lies just below the tolerance."""
+
+    def test_known_exactly(self) -> None:
+        rng = np.random.default_rng(0)
+        for _ in range(1000):
+            values = torch.from_numpy(rng.uniform(0.0, 1.0, 5))
+            values[0] = -0.1 * (1.0 + 10.0 ** rng.uniform(-6, 0))
+            x = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+            found = certify_function(
+                lambda x=x, values=values: 0.5 * (values * x**2).sum(), [x], eps=1e-2, curvature=0.1
+            )
+            assert found.is_sosp is not True
+
+    def test_sampled(self) -> None:
+        # Batches of a quadratic whose mean curvature is -0.105 where -0.1 is allowed, with noise 20 times the margin.
+        rng = np.random.default_rng(1)
+        verdicts = []
+        for _ in range(100):
+            noise = rng.normal(size=(16, 2, 2))
+            H = torch.from_numpy(0.05 * (noise + noise.transpose(0, 2, 1)) + np.diag([-0.105, 1.0]))
+            x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+            found = certify_function(
+                lambda A, x=x: 0.5 * x @ A @ x, [x], eps=1e-2, curvature=0.1, batches=list(H)
+            )
+            verdicts.append(found.is_sosp)
+        assert True not in verdicts
+
+
+class TestSampled:
+    def expectation(self, n_samples: int, curvature: float = 1.0) -> sdp.Expectation:
+        W = torch.from_numpy(1e-3 * np.random.default_rng(0).normal(size=(6, 40)))
+        b = torch.zeros(6, dtype=torch.float64)
+        return sdp.Expectation(
+            lambda z: 0.5 * curvature * (z**2).sum(-1) + torch.cos(z).sum(-1),
+            W,
+            b,
+            n_samples,
+            method="sampling",
+        )
+
+    def test_intervals_hold_the_truth(self) -> None:
+        # H = (1.5 - e^(-|w_i|^2/2)) on the diagonal, and D = 0.
+        F = self.expectation(4096, 1.5)
+        truth = 1.5 - float(torch.exp(-0.5 * F.W.square().sum(1)).max())
+        found = certify(F, 0.1, eps=0.05)
+        assert found.curvature_lower <= truth <= found.curvature_upper
+        assert found.is_sosp is True
+        assert sum(found.deltas.values()) == pytest.approx(0.01)
+        assert found.lemma is not None
+        assert found.lemma.stein.upper < 5e-3  # |H W| is 8e-3
+
+    def test_few_samples_are_undecided(self) -> None:
+        found = certify(self.expectation(256, 1.5), 0.1)
+        assert found.is_sosp == "undecided"
+        assert "too few samples" in found.decided_by
+
+    def test_says_how_many_samples_would_decide(self) -> None:
+        x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+        noise = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 2)))
+        found = certify_function(lambda g: (x * x).sum() + 0.05 * g @ x, [x], eps=0.05, batches=list(noise))
+        assert found.is_sosp == "undecided"
+        assert found.samples_needed is not None
+        assert found.samples_needed > 16
+        assert "batches would decide" in found.decided_by
+
+    def test_the_whole_hessian_agrees_with_the_block(self) -> None:
+        F = scalar(well, 0.1, 1.0)
+        block, whole, every = (certify(F, LAM, variables=v, eps=1.0) for v in ("z", "Wb", "all"))
+        assert block.is_sosp is whole.is_sosp is every.is_sosp is True
+        assert whole.curvature_lower <= block.curvature_upper + 2 * LAM
+        assert whole.covers != block.covers
+
+
+def test_w_beside_a_teacher_is_bounded_outside_its_rows() -> None:
+    U = torch.eye(1, 6, dtype=torch.float64)
+    student = sdp.MLP((2, 4), "tanh", seed=0, dtype=torch.float64)
+    head = sdp.TeacherStudent(student, lambda u: torch.sin(u[..., 0]), U)
+    W = torch.zeros(2, 6, dtype=torch.float64)
+    W[:, 0] = 1.0
+    found = certify(sdp.Expectation(head, W, torch.zeros(2, dtype=torch.float64)), 0.1)
+    assert found.w_norm == 0.0
+
+
+def test_heads_with_kinks_are_warned_of() -> None:
+    F = scalar(lambda z: torch.relu(z[..., 0]), 0.5, 0.0)
+    with pytest.warns(UserWarning, match="curvature is undefined.*softplus"):
+        found = certify(F, 0.1)
+    assert found.is_sosp is not True
+    x = torch.ones(2, requires_grad=True)
+    with pytest.warns(UserWarning, match="use softplus, gelu or silu instead of relu"):
+        quiet = certify_function(lambda: torch.relu(x).sum() * 1e-9, [x])
+    assert quiet.is_sosp == "undecided"
+
+
+def test_results_are_json() -> None:
+    found = certify(scalar(well, 0.1, 1.0), LAM, points=torch.ones(4, 1, dtype=torch.float64))
+    assert found.is_sosp is not True
+    assert json.loads(json.dumps(found.to_dict()))["lam"] == LAM
+    assert "||W||_F" in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lam": 0.0}, "`lam` must be above 0 and finite, or the lemma bounds nothing; got 0.0."),
+        ({"lam": -1.0}, "`lam` must be above 0"),
+        ({"lam": math.nan}, "`lam` must be above 0"),
+        ({"lam": 1.0, "delta": 1.0}, r"`delta` must lie in \(0, 1\); got 1.0."),
+        ({"lam": 1.0, "eps": 0.0}, "`eps` must be above 0 and finite; got 0.0."),
+        ({"lam": 1.0, "variables": "W"}, "`variables` must be one of z, Wb, all; got 'W'."),
+        ({"lam": 1.0, "n_batches": 1}, "`n_batches` must be at least 2; got 1."),
+        ({"lam": 1.0, "points": torch.zeros(3, 2)}, r"`points` must be \(n, 1\)"),
+    ],
+)
+def test_bad_input(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        certify(scalar(well, 0.1, 1.0), **options)
+
+
+@pytest.mark.parametrize(
+    ("f", "params", "message"),
+    [
+        (lambda x: x.sum(), [], "`params` must hold at least one tensor"),
+        (lambda x: x, [torch.zeros(2, requires_grad=True)], "`f` must return a scalar tensor"),
+        (lambda x: (x / 0).sum(), [torch.zeros(2, requires_grad=True)], "`f` must be finite"),
+        (lambda x: torch.zeros(()), [torch.zeros(2, requires_grad=True)], "carries no gradient"),
+        (lambda x: x.sum(), [torch.zeros(2)], "must require gradients"),
+    ],
+)
+def test_bad_functions(f: Callable[[Any], Tensor], params: list[Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        certify_function(lambda: f(params[0] if params else torch.zeros(1)), params)
