@@ -24,9 +24,11 @@ import sdp
 from sdp.maxcut import _certificate_file, _verify_reductions
 from sdp.maxcut import solve as maxcut
 from sdp.maxcut._verify_numbers import Rejected, fingerprint, integers, rounded_up
+from sdp.maxcut.bound import chebyshev_bound, dense_bound
 from sdp.maxcut.branch import branch_and_cut
-from sdp.maxcut.certificate import Claims, _Scribe, bound_of, write
+from sdp.maxcut.certificate import Claims, _Scribe, bound_of, spectral_proof, write
 from sdp.maxcut.graph import Graph
+from sdp.maxcut.problem import prepare
 from sdp.maxcut.proof import Branch, CycleRows, PositiveWeights, Proof, Reduced, Table
 from sdp.maxcut.reduce import reduce
 from sdp.maxcut.verify import Checker
@@ -165,6 +167,16 @@ def test_trees_may_be_deep(tmp_path: Path) -> None:
     assert checked(graph, _certificate_file.load(tmp_path / "c.json.gz"))[1] == claims.upper_bound
 
 
+def test_dual_vectors_are_certified_as_well_as_by_the_solver() -> None:
+    graph = graph_of(small_matrix(60, "random", "normal", 2))
+    problem = prepare(graph)
+    h = problem.degrees * 0.9
+    solver, _ = chebyshev_bound(problem, h, steps=60, delta=1e-6, seed=0)
+    assert bound_of(graph, spectral_proof(problem, solver)) == pytest.approx(solver.value, rel=0.02)
+    dense = dense_bound(problem, h)
+    assert bound_of(graph, spectral_proof(problem, dense)) == pytest.approx(dense.value, rel=1e-6)
+
+
 def test_a_stale_digest_is_noticed(tmp_path: Path) -> None:
     _, graph, proof = CASES[0]
     document = written(tmp_path / "c.json.gz", graph, proof)
@@ -268,7 +280,7 @@ def test_malformed_documents_are_rejected(data: st.DataObject) -> None:
 
 
 small = {
-    "n": st.integers(2, 9),
+    "n": st.integers(2, 12),
     "shape": st.sampled_from(SHAPES),
     "weights": st.sampled_from(WEIGHTS),
     "seed": st.integers(0, 2**31 - 1),

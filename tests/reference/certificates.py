@@ -20,10 +20,11 @@ def decoded(part: dict[str, Any], name: str, kind: str) -> list[Any]:
 def optimum(n: int, edges: list[Edge]) -> Fraction:
     """The maximum cut, by trying all partitions."""
     sides = np.arange(2 ** max(n - 1, 0))[:, None] >> np.arange(n) & 1
+    scale = math.lcm(*(w.denominator for _, _, w in edges))
     total = np.zeros(len(sides), object)
     for a, b, w in edges:
-        total = total + (sides[:, a] != sides[:, b]) * w
-    return Fraction(max(total.tolist()))
+        total[sides[:, a] != sides[:, b]] += int(w * scale)
+    return Fraction(max(total.tolist()), scale)
 
 
 def grid(edges: list[Edge]) -> Fraction:
