@@ -19,6 +19,9 @@ REPORTED_DISTRIBUTIONS = (
     "dimod",
     "MQLib",
     "simulated-bifurcation",
+    "scikit-learn",
+    "faiss-cpu",
+    "fht-cpu",
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 
