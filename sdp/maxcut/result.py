@@ -76,8 +76,17 @@ class MaxCutResult:
     n_edges: int
     notes: tuple[str, ...]
 
+    @property
+    def bound_is_deterministic(self) -> bool:
+        """Whether the bound holds whatever the solver's random numbers: `delta` is 0."""
+        return self.delta == 0.0
+
     def to_dict(self, partition: bool = False) -> dict[str, Any]:
-        """All fields, ready for JSON: infinite and NaN become None; the partition (0 and 1) only if asked for."""
+        """All fields and `bound_is_deterministic`, ready for JSON: infinite and NaN become None.
+
+        Args:
+            partition: whether it is among them, as 0 and 1.
+        """
         record: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -90,6 +99,7 @@ class MaxCutResult:
                 record["notes"] = list(value)
             else:
                 record[field.name] = _json_number(value) if isinstance(value, float) else value
+        record["bound_is_deterministic"] = self.bound_is_deterministic
         return record
 
     def __repr__(self) -> str:

@@ -353,6 +353,8 @@ def test_results_are_ready_for_json() -> None:
     assert record["history"][0][2] is None or record["history"][0][2] > 0
     assert "partition" not in record
     assert record["cut_value"] == result.cut_value
+    assert record["bound_is_deterministic"] is (result.delta == 0.0)
+    assert quick(LARGE).to_dict()["bound_is_deterministic"] is False
     assert len(record["history"]) == len(result.history)
     whole = json.loads(json.dumps(quick(MIDDLE).to_dict(partition=True), allow_nan=False))
     assert len(whole["partition"]) == 300
