@@ -182,10 +182,8 @@ def is_finite(numbers: Tensor) -> bool:
 def as_tensor(array: NDArray[Any]) -> Tensor:
     """The same memory as a tensor, read-only memory included, which the tensor must not outlive and nobody writes.
 
-    torch warns of read-only arrays and has no negative strides nor foreign byte orders; the last two are copied.
+    torch warns of read-only arrays, and has no negative strides: those are copied.
     """
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array)
     if array.flags.writeable or not array.size:
@@ -200,6 +198,8 @@ def _read_array(X: Any, estimator: Any, reset: bool, least_rows: int) -> Source:
     is_sparse = scipy.sparse.issparse(X)
     if is_sparse:
         _check_compressed(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not X.dtype.isnative:
+        X = X.astype(X.dtype.newbyteorder("="))  # which scikit-learn takes for another dtype
     checked: Any = validate_data(
         estimator,
         X,
