@@ -57,6 +57,7 @@ MAXCUT_PARAMETERS = [
     "bound_share",
     "reduce",
     "max_rounds",
+    "certificate",
 ]
 RESULT_FIELDS = [
     "cut_value",
