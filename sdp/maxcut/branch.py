@@ -30,7 +30,9 @@ from sdp.maxcut.linear import Rounds, first_rows, numba_threads
 from sdp.maxcut.proof import Branch, CycleRows, Proof
 from sdp.maxcut.separation import Rows
 
-ROOT_PATIENCE, PATIENCE = 12, 2  # rounds in which the gap must shrink, at the root and below
+PATIENCE = 2  # rounds in which the gap must shrink by `TAIL_SHARE`, below the root
+ROOT_PATIENCE, LONG_PATIENCE = 12, 40  # at the root: of small programs, and of those whose nodes cost seconds
+SMALL = 1500  # edges
 KIND = "branch and cut"
 
 
@@ -161,7 +163,8 @@ class _Search:
 
         fixed = self._fixed(node.path)
         self.program.fix(fixed)
-        patience = PATIENCE if number else ROOT_PATIENCE
+        at_root = ROOT_PATIENCE if self.weights.size <= SMALL else LONG_PATIENCE
+        patience = PATIENCE if number else at_root
         self.rounds.run(fixed, self._stop, lambda: self.until - time.monotonic(), patience, tell)
         self.bounded += 1
         if self.rounds.bound < node.bound:
