@@ -15,7 +15,7 @@ def test_help_lists_the_commands(run_sdp: Run) -> None:
     done = run_sdp("--help")
     assert done.returncode == 0
     assert done.stderr == ""
-    for command in ("maxcut", "discover", "doctor"):
+    for command in ("maxcut", "verify", "discover", "doctor"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -23,7 +23,7 @@ def test_no_command_shows_the_help(run_sdp: Run) -> None:
     assert run_sdp().stdout == run_sdp("--help").stdout
 
 
-@pytest.mark.parametrize("command", ["maxcut", "discover", "doctor"])
+@pytest.mark.parametrize("command", ["maxcut", "verify", "discover", "doctor"])
 def test_each_command_has_help(run_sdp: Run, command: str) -> None:
     done = run_sdp(command, "--help")
     assert done.returncode == 0
