@@ -82,9 +82,9 @@ def match(
     # On the family's edges the T-join's word comes first, then that of heavy edges.
     order = np.lexsort((-np.abs(weights), places == 0))
     odd = family.frustrated(weights)
-    join: NDArray[np.bool_] | None = np.zeros(listed.size, np.bool_)
+    answer: NDArray[np.int64] | None = np.zeros(1 + listed.size, np.int64)
     if odd.any():
-        join = _process.run(
+        answer = _process.run(
             "sdp.maxcut._match",
             {
                 "indices": incidence.indices,
@@ -103,17 +103,17 @@ def match(
             },
             should_stop,
         )
-    if join is None:
+    if answer is None:
         return None
+    least, join = float(answer[0]) / 2 * grid, answer[1:].astype(np.bool_)
     sides = _cycle_family.agreeing_sides(
         u, v, order, _cycle_family.wanted(weights, listed, join), graph.n_vertices
     )
-    return Matching(Bound(_value(graph, weights, costs[join], grid), "matching", 0.0), sides)
+    return Matching(Bound(_value(graph, weights, least), "matching", 0.0), sides)
 
 
-def _value(graph: Graph, weights: NDArray[np.float64], costs: NDArray[np.float64], grid: float) -> float:
+def _value(graph: Graph, weights: NDArray[np.float64], least: float) -> float:
     """Sum of the positive weights less that of a least T-join, rounded to the safe side."""
-    least = math.fsum(costs.tolist()) * grid
     total = math.fsum(weights[weights > 0].tolist())
     value = total - least
     return float(math.floor(value)) if graph.is_integer else value + 4 * UNIT_ROUNDOFF * (total + least)
