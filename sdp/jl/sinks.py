@@ -13,7 +13,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -44,12 +44,16 @@ class Spool:
         self.path, self.shape, self.dtype = path, shape, dtype
         self._state = hashlib.sha256()
         self._row_bytes = shape[1] * dtype.itemsize
-        self._file: BinaryIO = path.open("r+b" if done else "wb", buffering=0)
-        if done:
-            self._go_on(done)
-        else:
-            header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            npy.write_array_header_1_0(self._file, header)
+        self._file = path.open("r+b" if done else "wb", buffering=0)
+        try:
+            if done:
+                self._go_on(done)
+            else:
+                header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                npy.write_array_header_1_0(self._file, header)
+        except BaseException:
+            self._file.close()
+            raise
         self._begin = self._file.tell() - done * self._row_bytes
 
     def _go_on(self, done: int) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tokenize
+import warnings
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +35,7 @@ DAMAGE = (
     SyntaxError,
     TypeError,
     ValueError,
+    tokenize.TokenError,  # numpy, which reads headers of Python 2 again in another way
     RuntimeError,  # zipfile: a member that asks for a password
     zipfile.BadZipFile,
     zlib.error,
@@ -154,13 +158,22 @@ class CsrSource(Source):
 
     def __init__(self, path: Path) -> None:
         self.name, self.files = str(path), [path]
-        try:
-            with zipfile.ZipFile(path) as archive:
-                self._read_layout(archive)
-        except BadFileError:
-            raise
-        except DAMAGE as error:
-            raise BadFileError(f"{path}: damaged, or no .npz file of scipy.sparse.save_npz.") from error
+        with self._archive() as archive:
+            self._read_layout(archive)
+
+    @contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        """The archive, open; what goes wrong inside it is the content's fault."""
+        with open_binary(self.files[0]) as file:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    yield archive
+            except BadFileError:
+                raise
+            except (*DAMAGE, OSError) as error:  # OSError: a seek to where no file has a place
+                raise BadFileError(
+                    f"{self.name}: damaged, or no .npz file of scipy.sparse.save_npz."
+                ) from error
 
     def _read_layout(self, archive: zipfile.ZipFile) -> None:
         name = self.name
@@ -209,25 +222,20 @@ class CsrSource(Source):
         most = (
             4 * BLOCK_BYTES // (self._index_dtype.itemsize + self._read_as.itemsize)
         )  # entries, of uneven rows
-        try:
-            with (
-                zipfile.ZipFile(self.files[0]) as archive,
-                archive.open("indices.npy") as indices,
-                archive.open("data.npy") as values,
-            ):
-                for file, dtype in ((indices, self._index_dtype), (values, self.dtype)):
-                    read_npy_header(file, self.name)
-                    file.seek(file.tell() + int(self._indptr[start]) * dtype.itemsize)
-                first = start
-                while first < self.n_rows:
-                    limit = int(np.searchsorted(self._indptr, self._indptr[first] + most, "right")) - 1
-                    last = min(first + rows, max(limit, first + 1), self.n_rows)
-                    yield self._read(indices, values, first, last)
-                    first = last
-        except BadFileError:
-            raise
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise BadFileError(f"{self.name}: damaged.") from error
+        with (
+            self._archive() as archive,
+            archive.open("indices.npy") as indices,
+            archive.open("data.npy") as values,
+        ):
+            for file, dtype in ((indices, self._index_dtype), (values, self.dtype)):
+                read_npy_header(file, self.name)
+                file.seek(file.tell() + int(self._indptr[start]) * dtype.itemsize)
+            first = start
+            while first < self.n_rows:
+                limit = int(np.searchsorted(self._indptr, self._indptr[first] + most, "right")) - 1
+                last = min(first + rows, max(limit, first + 1), self.n_rows)
+                yield self._read(indices, values, first, last)
+                first = last
 
     def _read(self, indices: Any, values: Any, first: int, last: int) -> SparseBlock:
         pointers = self._indptr[first : last + 1] - self._indptr[first]
@@ -317,7 +325,11 @@ def read_npy_header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dty
     try:
         version = npy.read_magic(file)
         reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, is_fortran, dtype = reader(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # that reading headers of Python 2 takes a moment longer
+            shape, is_fortran, dtype = reader(file)
     except DAMAGE as error:
         raise BadFileError(f"{name}: damaged, or no .npy file.") from error
     if any(size < 0 for size in shape) or dtype.hasobject:

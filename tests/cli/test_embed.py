@@ -1,0 +1,164 @@
+"""`sdp embed` as a process: results, sidecars, kill -9 and --resume, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(5).standard_normal((300, 64)).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def run_here() -> Iterator[Callable[..., int]]:
+    """The command in this process, which saves the seconds of another's imports."""
+    from sdp.cli.main import main
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *words: main(["embed", *map(str, words)])
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_result_sidecar_and_check(
+    run_sdp: Run, run_here: Callable[..., int], rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, plot = tmp_path / "y.npy", tmp_path / "q.png"
+    done = run_sdp("embed", rows, output, "--n-components", 16, "--check", "--plot", plot, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    assert result["kind"] == "sparse"
+    assert result["quality"]["n_pairs"] == 300 * 299 / 2
+    assert 0 < result["quality"]["mean_low"] < result["quality"]["mean_high"] < 1
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert np.load(output).shape == (300, 16)
+    assert run_here(rows, tmp_path / "z.npy", "--like", f"{output}.json", "--chunk-rows", 7) == 0
+    assert result["sha256"] in capsys.readouterr().out
+    assert (tmp_path / "z.npy").read_bytes() == output.read_bytes()
+
+
+def test_learned_rows_and_like(
+    run_here: Callable[..., int], rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(rows, np.load(rows)[:20])
+    output = tmp_path / "y.npy"
+    assert run_here(rows, output, "--kind", "learned", "--n-components", 12, "--check", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["quality"]["largest"] < 0.2
+    assert run_here(rows, tmp_path / "z.npy", "--like", f"{output}.json") == 0
+    assert (tmp_path / "z.npy").read_bytes() == output.read_bytes()
+
+
+# A process whose rows come slowly and are recorded one block at a time, so that a kill finds it at work.
+_SLOWLY = """\
+import sys, time
+from sdp.jl import stream
+stream.SYNC_SECONDS = 0.0
+replace = stream._replace
+def slowly(path, content):
+    replace(path, content)
+    time.sleep(0.05)
+stream._replace = slowly
+from sdp.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is of POSIX")
+def test_kill_and_resume_give_the_same_bytes(
+    run_here: Callable[..., int], rows: Path, tmp_path: Path, sdp_command: list[str]
+) -> None:
+    words = [str(rows), str(tmp_path / "y.npy"), "--n-components", "8", "--chunk-rows", "3", "--resume"]
+    progress = tmp_path / "y.npy.progress"
+    process = subprocess.Popen([sdp_command[0], "-c", _SLOWLY, "embed", *words])
+    try:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline and not rows_recorded(progress):
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    seen = rows_recorded(progress)
+    assert 0 < seen < 300
+    assert not (tmp_path / "y.npy").exists()
+    assert run_here(*words, "--quiet") == 0
+    assert run_here(rows, tmp_path / "z.npy", "--n-components", 8, "--quiet") == 0
+    assert (tmp_path / "y.npy").read_bytes() == (tmp_path / "z.npy").read_bytes()
+    names = ["x.npy", "y.npy", "y.npy.json", "z.npy", "z.npy.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def rows_recorded(progress: Path) -> int:
+    return int(json.loads(progress.read_text())["rows"]) if progress.exists() else 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere.npy", "y.npy"], "nowhere.npy: no such file or directory."),
+        (["x.npy", "y.txt"], "the output's ending must be one of .npy"),
+        (["x.npy", "none/y.npy"], "none is no folder."),
+        (["x.npy", "x.npy"], "IN and OUT are the same file."),
+        (["x.npy", "y.npy", "--eps", "1.5"], "`--eps` must lie in (0, 1); got 1.5."),
+        (["x.npy", "y.npy", "--eps", ".1"], "choose a larger `--eps`, or `--n-components`."),
+        (
+            ["x.npy", "y.npy", "--eps", ".5", "--n-components", "4"],
+            "give `--n-components` or `--eps`, not both.",
+        ),
+        (["x.npy", "y.npy", "--n-components", "0"], "`n_components` must lie in [1, "),
+        (["x.npy", "y.npy", "--kind", "srht", "--n-components", "65"], "must lie in [1, 64]"),
+        (["x.npy", "y.npy", "--n-components", "4", "--seed", "-1"], "`seed` must lie in [0, 2^63); got -1."),
+        (
+            ["x.npy", "y.npy", "--n-components", "4", "--chunk-rows", "0"],
+            "`chunk_rows` must be a positive integer",
+        ),
+        (["x.npy", "y.npy", "--like", "x.npy"], "x.npy: damaged, or no sidecar of sdp embed."),
+        (["x.npy", "y.npy", "--like", "a", "--eps", ".5"], "`--like` names the map"),
+        (["x.npy", "y.npy", "--plot", "q.png"], "`--plot` draws what `--check` measures"),
+        (["x.npy", "y.npy", "--kind", "best"], "best"),
+    ],
+)
+def test_what_is_wrong_gets_a_sentence(
+    rows: Path,
+    words: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(rows.parent)
+    assert run_here(*words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+    assert os.listdir(rows.parent) == ["x.npy"]
+
+
+def test_nan_is_refused_by_a_real_process(run_sdp: Run, rows: Path, tmp_path: Path) -> None:
+    X = np.load(rows)
+    X[217, 3] = np.nan
+    np.save(rows, X)
+    done = run_sdp("embed", rows, tmp_path / "y.npy", "--n-components", 8)
+    assert done.returncode == 2
+    assert done.stderr == f"sdp: {rows}, row 217: column 3 is NaN.\n"
+
+
+def test_the_kinds_are_those_of_the_library() -> None:
+    from sdp.cli.embed import Kind
+    from sdp.jl.maps import KINDS
+
+    assert tuple(kind.value for kind in Kind) == KINDS
