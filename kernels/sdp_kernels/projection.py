@@ -16,9 +16,9 @@ output row, too, depend on nothing but that row and the map.
     independent   stored where word // 2 < round(density 2^31),  sign = -1 where the word is odd
 
 Cost of n rows, multiply-adds: n D k (dense maps), n D s, n D k density; of sparse rows the same with stored entries in
-place of n D. Making the map costs about what 40 (normals) or 10 (signs) rows cost, so rows should come in
-hundreds. Memory beside input and output: at most 8 MiB k / 1024 (dense), 4 D s bytes (`blocked`), 4 D k density bytes
-(`independent`); for sparse rows of dense maps 256 bytes a feature, 64 MiB at most.
+place of n D. Making a dense map costs about what 65 (normals) or 30 (signs) rows cost on a CPU, so rows should come in
+hundreds. Memory beside input and output: at most 8 MiB k / 1024 (dense), 4 D s bytes (`blocked`), 4 D k density
+bytes (`independent`); for sparse rows of dense maps 256 bytes a feature, 64 MiB at most.
 
 Source: Johnson and Lindenstrauss (1984); Achlioptas (2003); Li, Hastie and Church (2006); Charikar, Chen and
 Farach-Colton (2002); Kane and Nelson, "Sparser Johnson-Lindenstrauss transforms" (2014).

@@ -182,10 +182,13 @@ def is_finite(numbers: Tensor) -> bool:
 def as_tensor(array: NDArray[Any]) -> Tensor:
     """The same memory as a tensor, read-only memory included, which the tensor must not outlive and nobody writes.
 
-    torch warns of read-only arrays, and has no negative strides: those are copied.
+    torch warns of read-only arrays, and has no negative strides; those are copied, and so is what is not
+    aligned.
     """
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array)
+    if not array.flags.aligned:
+        array = array.copy()
     if array.flags.writeable or not array.size:
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     steps = zip(array.shape, array.strides, strict=True)

@@ -122,6 +122,9 @@ def test_rows_are_embedded_one_by_one(kind: Any) -> None:
     frozen.flags.writeable = False
     assert np.array_equal(estimator.transform(frozen[:, ::1]), whole)
     assert np.array_equal(estimator.transform(X.astype(">f4")), whole)
+    odd = np.empty(X.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(X.shape)
+    odd[:] = X
+    assert np.array_equal(estimator.transform(odd), whole)
 
 
 @every_kind
