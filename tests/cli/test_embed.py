@@ -133,6 +133,7 @@ def rows_recorded(progress: Path) -> int:
     ],
 )
 def test_what_is_wrong_gets_a_sentence(
+    run_here: Callable[..., int],
     rows: Path,
     words: list[str],
     sentence: str,
