@@ -22,7 +22,8 @@ from sdp.maxcut._process import end_with_the_parent, write
 
 LARGEST_COST = 2**23  # pymatching computes with integers below 2^24
 MOST_ODD = 100_000  # frustrated cycles that are matched as a whole
-PATCH = 2500  # cycles of a patch; four times as many take four times as long and lose half as much
+PATCH = 2500  # cycles of a patch in which a cut is bettered
+BOUND_PATCH = 10_000  # of one that bounds: with a quarter of that twice as much is lost
 PASSES = 4  # over other patches each, in vain, before a cut is let be
 IN_VAIN = 10  # T-joins tried on end without a better cut
 
@@ -110,11 +111,10 @@ class Search:
 
     def by_patches(self) -> None:
         """A bound of patches, and a cut bettered within patches."""
-        many = self.odd.size // PATCH + 1
-        centres = self.rng.integers(0, self.odd.size, many)
+        centres = self.rng.integers(0, self.odd.size, self.odd.size // BOUND_PATCH + 1)
         label, _ = patches(self.faces, self.ends, centres, self.odd.size, self.n_vertices)
         join, self.twice = self._patch_bound(label)
-        self._better(self._offer(join), many)
+        self._better(self._offer(join), self.odd.size // PATCH + 1)
 
     def _better(self, join: NDArray[np.bool_], many: int) -> None:
         """Betters the T-join of a cut within patches, new ones each time, until that does not help any more."""

@@ -77,6 +77,7 @@ def test_cuts_of_tori_are_the_best(seed: int) -> None:
 def test_patches_bound_and_cut(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(match_module, "MOST_ODD", 0)
     monkeypatch.setattr(match_module, "PATCH", 40)
+    monkeypatch.setattr(match_module, "BOUND_PATCH", 40)
     graph = grid(25, 6, weights, 3)
     found = match(graph, find_cycles(graph))
     assert found is not None
