@@ -32,6 +32,9 @@ REQUIRED = ("numpy", "scipy", "numba", "torch", "matplotlib", "rich", "typer")
 OPTIONAL = {  # package -> what is not to be had without it, and how to get it
     "networkx": ("no graphs from networkx", "pip install 'sdp-kernels[graphs]'"),
     "igraph": ("no graphs from igraph", "pip install 'sdp-kernels[graphs]'"),
+    "pyarrow": ("no Parquet nor Arrow files to embed", "pip install 'sdp-kernels[arrow]'"),
+    "h5py": ("no HDF5 files to embed", "pip install 'sdp-kernels[hdf5]'"),
+    "zarr": ("no zarr arrays to embed", "pip install 'sdp-kernels[zarr]'"),
 }
 DEVICES = ("cpu", "cuda")
 

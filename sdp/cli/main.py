@@ -13,7 +13,7 @@ from sdp.cli import _errors, discover, doctor, embed, maxcut, verify
 
 app = typer.Typer(
     name="sdp",
-    help="Certified MAXCUT on graphs with millions of edges.",
+    help="Certified MAXCUT on graphs with millions of edges, and embeddings of rows larger than memory.",
     add_completion=False,
     rich_markup_mode=None,  # plain help: importing rich would double the time of `sdp --help`
     pretty_exceptions_enable=False,
