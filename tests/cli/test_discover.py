@@ -43,6 +43,18 @@ def test_summary_shows_the_rank(run_sdp: Run) -> None:
     assert rank.split()[2] == "2"
 
 
+def test_certificate(run_sdp: Run) -> None:
+    small = [*SMALL, "--dim", "8", "--width", "6", "--steps", "300", "--certify"]
+    result = json.loads(run_sdp(*small, "--json").stdout)
+    lemma = result["certificate"]["lemma"]
+    assert lemma["w_norm"] < lemma["w_bound"]
+    (line,) = [line for line in run_sdp(*small).stdout.splitlines() if line.startswith("certificate")]
+    assert "||W_perp|| is at most" in line
+    refused = run_sdp(*small, "--noise", "0.1")
+    assert refused.returncode == 2
+    assert refused.stderr == "sdp: `--certify` wants --lam above 0 and labels without noise.\n"
+
+
 def test_quiet_prints_nothing(run_sdp: Run) -> None:
     done = run_sdp(*SMALL, "--steps", "3", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
