@@ -18,7 +18,8 @@ class Progress:
 
     Attributes:
         elapsed: seconds since the start.
-        stage: "reduce", "prepare", "cycles", "program", "relax", "round" or "polish".
+        stage: "reduce", "prepare", "cycles", "program", "relax", "round",
+            "polish" or "certificate".
         cut_value: best cut so far, in units of edge weight.
         upper_bound: best certified bound so far, infinite before the first.
         gap: as `MaxCutResult.gap`.

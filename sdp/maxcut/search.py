@@ -52,7 +52,7 @@ class Search:
         self.partition: NDArray[np.uint8] = np.zeros(graph.n_vertices, np.uint8)
         self.cut_value = 0.0
         self.bound = Bound(math.inf, "none", 0.0)
-        self._proved, self._prove = math.inf, _nothing  # the best bound of this run, and its proof
+        self._proved, self._prove = self.bound, _nothing  # the best bound of this run, and its proof
         self.relaxation_value = math.nan
         self.history: list[tuple[float, float, float]] = []
         self.timings: dict[str, float] = {}
@@ -87,8 +87,8 @@ class Search:
             prove: its proof, made when a certificate is asked for.
         """
         value = rounded_down(bound.value, self.step)
-        if value < self._proved:
-            self._proved, self._prove = value, prove
+        if value < self._proved.value:
+            self._proved, self._prove = replace(bound, value=value), prove
         if value < self.bound.value:
             # The least of two bounds is wrong if either is.
             delta = min(1.0, bound.delta + self.earlier_delta) if bound.delta else 0.0
@@ -121,14 +121,17 @@ class Search:
     def should_stop(self) -> bool:
         """Tells the callback, keeps the checkpoint, and says whether the search must end."""
         now = self.elapsed()
-        if self.callback is not None and now - self._told >= TICK_SECONDS:
-            self._told = now
-            progress = Progress(now, self.stage, self.cut_value, self.bound.value, self.gap())
-            self.cancelled = bool(self.callback(progress)) or self.cancelled
+        self._tell(now)
         if self._unsaved and now - self._saved >= CHECKPOINT_SECONDS:
             self._save()
         over = now >= self.time_limit or self.interrupted or self.cancelled
         return over or self.is_optimal() or self.reached_target()
+
+    def _tell(self, now: float) -> None:
+        if self.callback is not None and now - self._told >= TICK_SECONDS:
+            self._told = now
+            progress = Progress(now, self.stage, self.cut_value, self.bound.value, self.gap())
+            self.cancelled = bool(self.callback(progress)) or self.cancelled
 
     @contextmanager
     def signals_caught(self) -> Iterator[None]:
@@ -184,8 +187,25 @@ class Search:
             checkpoints.save(self.checkpoint, self.graph, state)
 
     def certify(self, path: str | os.PathLike[str]) -> None:
-        """Writes the certificate of the best cut and of the best bound that this run has proved."""
-        claims = certificates.write(path, self.graph, self.partition, self.bound.value, self._prove())
+        """Writes the certificate of the best cut and of the best bound that this run has proved.
+
+        Where the checker proves more than was known, as it may in exact arithmetic, that is the bound from now on. A
+        proof that it does not accept becomes a note: the result must not be lost by it.
+        """
+        try:
+            claims = certificates.write(
+                path,
+                self.graph,
+                self.partition,
+                self.bound.value,
+                self._prove(),
+                progress=lambda stage, done, total: self._tell(self.elapsed()),
+            )
+        except (ValueError, RuntimeError) as error:
+            self.notes.append(f"no certificate was written: {error}")
+            return
+        if claims.upper_bound < self.bound.value:
+            self.offer_bound(replace(self._proved, value=claims.upper_bound), self._prove)
         if claims.note:
             self.notes.append(claims.note)
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -135,6 +136,10 @@ def maxcut(
     check_types(time_limit, target_gap, target_cut, seed, delta, bound_share, max_rounds, threads, callback)
     check_arguments(time_limit, target_gap, target_cut, seed, method, delta, bound_share, max_rounds)
     threads = check_threads(threads)
+    if certificate is not None and not Path(certificate).resolve().parent.is_dir():
+        raise ValueError(
+            f"certificate must be a file in a folder that exists; got {os.fspath(certificate)!r}."
+        )
     start = None if warm_start is None else check_warm_start(whole, warm_start)
     with _thread_count(threads):
         compiled = rehearse(method)
@@ -158,6 +163,7 @@ def maxcut(
             status = state.run(method, math.inf if max_rounds is None else max_rounds)
             if certificate is not None:
                 state.timed("certificate", lambda: state.certify(certificate))
+                status = "optimal" if state.is_optimal() else status
         return state.result(status, method, threads)
 
 

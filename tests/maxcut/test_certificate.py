@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 
 import sdp
-from sdp.maxcut import _certificate_file, _verify_reductions
+from sdp.maxcut import _certificate_file, _verify_reductions, certificate
 from sdp.maxcut import solve as maxcut
 from sdp.maxcut._verify_numbers import Rejected, fingerprint, integers, rounded_up
 from sdp.maxcut.bound import chebyshev_bound, dense_bound
@@ -35,6 +35,7 @@ from sdp.maxcut.verify import Checker
 from tests.maxcut.certificate_cases import cases, changed, packed, parts, written
 from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
 from tests.reference import certificates, cuts
+from tools.make_graphs import preferential_attachment
 
 CASES = list(cases())
 MUTANTS = 40  # of each case
@@ -145,9 +146,39 @@ def test_the_solver_hands_over_what_it_reports(weights: str, shape: str, tmp_pat
     result = maxcut.maxcut(graph, time_limit=2.0, max_rounds=3, certificate=path)
     cut, bound = checked(graph, _certificate_file.load(path))
     assert float(cut) == pytest.approx(result.cut_value, rel=1e-12)
-    # Exact where the solver rounds to the safe side; a dense dual vector's slack differs.
+    # A dense dual vector's slack differs; what the checker proves beyond the solver's bound is the result's.
     assert float(bound) == pytest.approx(result.upper_bound, rel=1e-6)
+    assert result.upper_bound <= float(bound) * (1 + 1e-15)
     assert bound >= cut
+
+
+def test_a_proof_that_does_not_hold_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("the proof does not hold: row 3 has no such edges.")
+
+    monkeypatch.setattr(certificate, "write", refuse)
+    path = tmp_path / "c.json.gz"
+    result = maxcut.maxcut(graph_of(small_matrix(40, "dense", "ones", 1)), max_rounds=1, certificate=path)
+    assert result.notes[-1] == "no certificate was written: the proof does not hold: row 3 has no such edges."
+    assert not path.exists()
+
+
+def test_a_certificate_needs_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "c.json.gz"
+    with pytest.raises(ValueError, match=r"^certificate must be a file in a folder that exists; got "):
+        maxcut.maxcut(graph_of(small_matrix(5, "dense", "ones", 1)), certificate=path)
+
+
+def test_the_callback_hears_of_the_certificate(tmp_path: Path) -> None:
+    stages: set[str] = set()
+    graph = preferential_attachment(20_000, 2, seed=1)
+    maxcut.maxcut(
+        graph,
+        time_limit=0.5,
+        certificate=tmp_path / "c.json.gz",
+        callback=lambda progress: stages.add(progress.stage),
+    )
+    assert "certificate" in stages
 
 
 def test_branch_and_cut_is_accepted() -> None:
