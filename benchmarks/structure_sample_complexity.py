@@ -8,7 +8,7 @@ A fixed training set of n samples, n = 200 to 20,000, d = 256, r = 3. Five stude
     retrained      a new student that sees V x, V the r leading right singular vectors of the first one's W
     told           a new student that sees U x: what one could have at best
 
-    python -m benchmarks.structure_sample_complexity      # about 25 minutes on two quiet cores
+    python -m benchmarks.structure_sample_complexity      # about ten minutes on a quiet core
 
 The error is the held-out mean squared error over the labels' variance; 1 is what a constant has.
 """

@@ -3,7 +3,7 @@
 Every case is trained twice, with lam and with lam = 0, everything else equal; a student with nothing to learn stands
 beside them. Reported as found, also where nothing emerges.
 
-    python -m benchmarks.structure_table            # all of it; about 40 minutes on two quiet cores
+    python -m benchmarks.structure_table            # all of it; about an hour on two quiet cores
     python -m benchmarks.structure_table --only reference
 
 The reference case (d 256, r 3, width 64, depth 3, tanh, lam 5e-4) has a bar: ||W_perp|| / ||W|| at most 0.06 and

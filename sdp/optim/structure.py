@@ -12,8 +12,8 @@ gradient and the curvature are as at a local minimum W_perp is small:
 It says nothing about the loss that is reached, nor that W_par finds all of U; those are measured here, not claimed. A
 flat H with a tiny lam is slow: W_perp decays at the rate lr (2 lam + lambda_min(H)).
 
-Where no rank shows: the noise of the samples holds W_perp up. Larger batches, a longer decay of lr and a larger lam lower
-that floor; before it is reached, more steps do.
+Where no rank shows: the noise of the samples holds W_perp up. Larger batches, a longer decay of lr and a larger lam
+lower that floor; before it is reached, more steps do.
 
 Source: Tsikouras, Pantis, Mitliagkas and Tzamos, "A Derandomization Framework for Structure Discovery"
 (arXiv 2510.19382).
