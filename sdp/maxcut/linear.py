@@ -37,6 +37,7 @@ TREES = 4  # spanning trees tried at every point
 NOISE = 0.2  # of how decided an edge is, in all trees but the first
 SEARCHED = 500  # vertices that a search settles at first
 SEARCH_GROWTH = 8
+SEARCHES, FEW_ROWS = 4, 0.3  # of a point at most, while they find fewer rows than this share of the program's
 SHARE_OF_GAP = 0.05  # of the distance to the best cut to which a program is solved
 KIND = "cycle LP"
 LEAN_GAP = 0.01  # relative gap below which it is worth the time to read cuts off a second point
@@ -246,9 +247,12 @@ class Rounds:
     def _separate(self, least: float, stop: Callable[[], bool]) -> bool:
         """Adds violated rows; False when none was found."""
         while not stop():
-            rows, none = self._separator.search(
-                self.program.x, least=least, most_settled=self._searched, seed=self._key()
-            )
+            rows, none = self._search(least, 0)
+            for again in range(1, SEARCHES):
+                # A program costs more than a search, and another order of the vertices finds other rows.
+                if none or rows.n_rows >= FEW_ROWS * self.program.rows.n_rows or stop():
+                    break
+                rows = rows.united(self._search(least, again)[0])
             self.program.purge()
             if self.program.add(rows):
                 return True
@@ -256,6 +260,11 @@ class Rounds:
                 return False
             self._searched *= SEARCH_GROWTH
         return False
+
+    def _search(self, least: float, again: int) -> tuple[Rows, bool]:
+        return self._separator.search(
+            self.program.x, least=least, most_settled=self._searched, seed=self._key() + (again << 16)
+        )
 
     def _prove(self, fixed: NDArray[np.int8]) -> None:
         """Takes the bound of the program's multipliers if it is a better one."""

@@ -70,6 +70,10 @@ class Rows:
         pointers = _pointers(np.diff(self.pointers)[kept])
         return Rows(pointers, self.members[entries], self.in_F[entries], self.hashes[kept])
 
+    def united(self, other: Rows) -> Rows:
+        """These rows and those of the others that are not among them."""
+        return self + other.only(~np.isin(other.hashes, self.hashes))
+
     def __add__(self, other: Rows) -> Rows:
         pointers = np.concatenate((self.pointers, self.pointers[-1] + other.pointers[1:]))
         return Rows(
