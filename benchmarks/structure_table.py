@@ -30,7 +30,8 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "reference": {"d 256, r 3, width 64, depth 3, tanh": {}},
     "nothing to learn": {"labels are noise": {"teacher": "none"}},
     "depth": {f"depth {depth}": {"depth": depth} for depth in (2, 4, 5, 6)},
-    "width": {f"width {width}": {"width": width} for width in (16, 256, 1024)},
+    "width": {f"width {width}": {"width": width} for width in (16, 256)}
+    | {"width 1024, lam 2e-3": {"width": 1024, "lam": 2e-3}},
     "dimension": {f"d {dim}": {"dim": dim} for dim in (64, 1024, 4096)},
     "rank": {f"r {rank}": {"rank": rank} for rank in (1, 8)},
     "activation": {
@@ -52,7 +53,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "teacher": {name: {"teacher": name} for name in ("sine", "polynomial", "product")},
     "optimizer": {name: {"optimizer": name} for name in ("sgd", "adam", "pgd")},
     "large": {
-        "d 4096, width 1024, 3,000 steps, lam 2e-3": {"dim": 4096, "width": 1024, "steps": 3000, "lam": 2e-3}
+        "d 4096, width 1024, 3,000 steps, lam 1e-2": {"dim": 4096, "width": 1024, "steps": 3000, "lam": 1e-2}
     },
 }
 SEVERAL_SEEDS = ("reference", "nothing to learn")

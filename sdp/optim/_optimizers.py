@@ -12,10 +12,22 @@ import torch
 from sdp.optim._student import Student
 
 OPTIMIZERS = ("momentum", "sgd", "adam", "pgd")
+# At widths up to `WIDE`; beyond, the largest curvature grows with the width and the rate falls with it: at width 1024
+# momentum diverges at 0.1 and not at 0.03.
 DEFAULT_LR = {"momentum": 0.1, "sgd": 0.5, "adam": 3e-3, "pgd": 0.1}
+WIDE = 256
 MOMENTUM = 0.9
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 Step = Callable[[float], None]  # one step at this learning rate, down the student's present gradient
+
+
+def default_lr(name: str, width: int) -> float:
+    """The plateau of an optimiser's learning rate for a student of this width.
+
+    >>> default_lr("momentum", 64), default_lr("momentum", 1024)
+    (0.1, 0.025)
+    """
+    return DEFAULT_LR[name] * min(1.0, WIDE / width)
 
 
 def make_step(name: str, student: Student, seed: int) -> Step:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sdp.optim._optimizers import DEFAULT_LR, OPTIMIZERS
+from sdp.optim._optimizers import OPTIMIZERS, default_lr
 from sdp.optim._student import LOSSES
 from sdp.optim._teachers import TASKS, TEACHERS
 from sdp_kernels import activations, gaussian
@@ -95,7 +95,7 @@ def make_options(
         raise ValueError("`loss` must be mse for regression: logistic wants labels of +1 and -1.")
     if noise is None:
         noise = DEFAULT_NOISE if teacher == "none" else 0.0
-    lr = DEFAULT_LR[optimizer] if lr is None else lr
+    lr = default_lr(optimizer, width) if lr is None else lr
     _check_number("lr", lr, above=0.0)
     _check_number("iota", iota, above=0.0)
     _check_number("lam", lam, least=0.0)

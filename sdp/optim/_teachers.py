@@ -75,7 +75,8 @@ class Teacher:
 
 def sign(h: Tensor) -> Tensor:
     """+1 where h >= 0, else -1: a label is never 0."""
-    return torch.where(h >= 0, 1.0, -1.0)
+    signs: Tensor = torch.where(h >= 0, 1.0, -1.0).to(h.dtype)
+    return signs
 
 
 def directions(rank: int, dim: int, seed: int) -> Tensor:

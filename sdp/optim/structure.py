@@ -224,7 +224,7 @@ def discover_structure(
         iota: sharpness of softplus, log(1 + exp(iota z)) / iota.
         loss: "mse" or "logistic" (classification only); logistic for classification by default.
         optimizer: "momentum" (0.9), "sgd", "adam" or "pgd" (`sdp.PGD`, stochastic, with that momentum).
-        lr: learning rate at its plateau; `DEFAULT_LR` has one an optimizer.
+        lr: learning rate at its plateau; by default the optimizer's own, lower for widths above 256.
         lam: weight decay of W alone, 0 or more: the gradient has 2 lam W. 0 is the control.
         steps: to take.
         batch: samples a step.
