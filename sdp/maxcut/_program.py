@@ -4,8 +4,8 @@
 
 Small programs are solved by the dual simplex, which starts from the last basis. Programs of many columns are degenerate
 and stall it: the interior point method without crossover then takes a tenth of the time, and its central points are cut
-deeper by the rows that they violate (a torus of 50 x 50: optimal in 18 rounds, where the simplex had not come as
-near after a minute; G70 reduced: within 2 of its limit in 4 s, where the eighth simplex took one minute alone).
+deeper by the rows that they violate (a torus of 50 x 50: optimal in 5 rounds, where the simplex had not come as
+near after a minute; G70 reduced: 9684 in 15 rounds and 10 s, where the eighth simplex alone took a minute).
 """
 
 from __future__ import annotations
