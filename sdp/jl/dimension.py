@@ -57,7 +57,7 @@ def johnson_lindenstrauss_min_dim(
     for name, value in arguments:
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"`{name}` must be a number; got {value!r}.")
-        if not 0 < value < 1:
+        if not 0 < float(value) < 1:
             raise ValueError(f"`{name}` must lie in (0, 1); got {value}.")
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
