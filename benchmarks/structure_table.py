@@ -32,7 +32,8 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "depth": {f"depth {depth}": {"depth": depth} for depth in (2, 4, 5, 6)},
     "width": {f"width {width}": {"width": width} for width in (16, 256)}
     | {"width 1024, lam 2e-3": {"width": 1024, "lam": 2e-3}},
-    "dimension": {f"d {dim}": {"dim": dim} for dim in (64, 1024, 4096)},
+    "dimension": {f"d {dim}": {"dim": dim} for dim in (64, 1024, 4096)}
+    | {"d 4096, lam 2e-3": {"dim": 4096, "lam": 2e-3}},
     "rank": {f"r {rank}": {"rank": rank} for rank in (1, 8)},
     "activation": {
         "softplus": {"activation": "softplus"},

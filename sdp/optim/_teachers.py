@@ -66,7 +66,7 @@ class Teacher:
 
     def labels(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """Labels of x (n, d); `noise` (n,) of standard normals, read where the teacher has noise: (n,)."""
-        h = self.score(x @ self.U.T)
+        h: Tensor = self.score(x @ self.U.T)
         if self.noise:
             assert noise is not None  # whoever draws for a noisy teacher draws its noise
             h = h + self.noise * noise
@@ -85,7 +85,8 @@ def directions(rank: int, dim: int, seed: int) -> Tensor:
     Complexity: O(dim rank^2).
     """
     plain = gaussian.normal((rank, dim), seed=seed, purpose=PURPOSE_DIRECTIONS, dtype=torch.float64)
-    return torch.linalg.qr(plain.T)[0].T.to(torch.float32).contiguous()
+    columns: Tensor = torch.linalg.qr(plain.T)[0]
+    return columns.T.to(torch.float32).contiguous()
 
 
 def make_score(name: str, rank: int, seed: int) -> Callable[[Tensor], Tensor]:
