@@ -111,6 +111,44 @@ ESTIMATE_FIELDS = [
     "converged",
     "notes",
 ]
+CERTIFY_PARAMETERS = ["F", "lam", "delta", "eps", "curvature", "variables", "points", "n_batches", "seed"]
+CERTIFY_FUNCTION_PARAMETERS = [
+    "f",
+    "params",
+    "eps",
+    "curvature",
+    "delta",
+    "batches",
+    "tolerance",
+    "columns",
+    "max_steps",
+    "dense_size",
+    "seed",
+    "progress",
+]
+DERANDOMIZE_PARAMETERS = ["F", "method", "lam", "delta", "max_steps", "compare", "seed", "progress"]
+PGD_PARAMETERS = [
+    "params",
+    "lr",
+    "mode",
+    "momentum",
+    "line_search",
+    "eps",
+    "curvature",
+    "perturb",
+    "wait",
+    "hvp",
+    "stochastic",
+    "seed",
+    "foreach",
+    "ell",
+    "rho",
+    "gap",
+    "delta",
+    "sigma",
+    "year",
+    "force",
+]
 MLP_PARAMETERS = [
     "widths",
     "activation",
@@ -219,6 +257,13 @@ def test_members_of_the_expectation() -> None:
         method = getattr(sdp.Expectation, name)
         assert parameters(method)[1:] == expected  # less self
         assert inspect.getdoc(method)
+
+
+def test_parameters_of_optimisation() -> None:
+    assert parameters(sdp.PGD) == PGD_PARAMETERS
+    assert parameters(sdp.certify) == CERTIFY_PARAMETERS
+    assert parameters(sdp.certify_function) == CERTIFY_FUNCTION_PARAMETERS
+    assert parameters(sdp.derandomize) == DERANDOMIZE_PARAMETERS
 
 
 def test_members_of_graph() -> None:
