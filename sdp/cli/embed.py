@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sdp.jl.sources import Source
     from sdp.jl.stream import EmbedResult
 
-CHECKED_BYTES = 16 << 20  # of rows that `--check` holds, float64
+CHECKED_BYTES = 64 << 20  # of rows that `--check` holds, float64
 CHECKED_ROWS = 1000
 LEARNED_BYTES = 1 << 30  # of rows, float64, that a map may be learned from
 

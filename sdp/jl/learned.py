@@ -18,8 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from sdp.jl.learning import OBJECTIVES, Learned, balanced, learn_all
-from sdp.jl.secants import Distortion, Matrix, exact_distortion, span
+from sdp.jl.learning import OBJECTIVES, Learned, learn_all
+from sdp.jl.secants import Distortion, Matrix, balanced_scale, exact_distortion, span
 
 DENSE_LIMIT = (
     2000  # points whose pairs are all held at once: 32 MB a matrix of them, about ten of which are alive
@@ -192,7 +192,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             )
             ends = exact_distortion(points, points @ learned.M.T)
             learned = Learned(
-                balanced(learned.M, ends.lowest, ends.highest),
+                learned.M * balanced_scale(ends.lowest, ends.highest),
                 learned.s,
                 learned.certificate,
                 learned.n_pairs,

@@ -194,11 +194,6 @@ def axis_scales(points: Matrix, pairs: Pairs | None) -> Matrix:
     return scales
 
 
-def balanced(M: Matrix, lowest: float, highest: float) -> Matrix:
-    """M scaled so that its smallest and largest stretch lie equally far from 1: the best that scaling can do."""
-    return M * (2.0 / (lowest + highest)) ** 0.5 if lowest + highest > 0 else M
-
-
 def _reach_deterministic(
     secants: Secants, M: Matrix, objective: str, seed: int, iterations: int, report: Report
 ) -> tuple[Matrix, Cost]:

@@ -242,3 +242,12 @@ def exact_distortion(points: Matrix, Y: Matrix) -> Distortion:
         n_pairs += count
         is_first = False
     return Distortion(largest, total / max(n_pairs, 1), low, high, worst, n_pairs)
+
+
+def balanced_scale(lowest: float, highest: float) -> float:
+    """The factor of a map after which its smallest and largest stretch lie equally far from 1: the best scale.
+
+    >>> balanced_scale(0.0, 8.0)
+    0.5
+    """
+    return float((2.0 / (lowest + highest)) ** 0.5) if lowest + highest > 0 else 1.0

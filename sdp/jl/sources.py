@@ -219,9 +219,8 @@ class CsrSource(Source):
 
     def blocks(self, start: int, rows: int) -> Iterator[Block]:
         """As `Source.blocks`; members are unpacked in order, so that a start far behind costs what lies before."""
-        most = (
-            4 * BLOCK_BYTES // (self._index_dtype.itemsize + self._read_as.itemsize)
-        )  # entries, of uneven rows
+        entry = self._index_dtype.itemsize + self._read_as.itemsize
+        most = BLOCK_BYTES // entry  # entries of a block, where rows are uneven
         with (
             self._archive() as archive,
             archive.open("indices.npy") as indices,
