@@ -52,7 +52,14 @@ def optimizer_of(
         (gradient,) = torch.autograd.grad(f(y), y, create_graph=True)
         return torch.autograd.grad(gradient, [y], vectors)
 
-    theory = {"mode": "theory", "eps": THEORY_EPS, "ell": ell, "rho": rho, "gap": gap, "delta": 0.1}
+    theory: dict[str, Any] = {
+        "mode": "theory",
+        "eps": THEORY_EPS,
+        "ell": ell,
+        "rho": rho,
+        "gap": gap,
+        "delta": 0.1,
+    }
     made: dict[str, Callable[[], Any]] = {
         "GD": lambda: torch.optim.SGD([x], lr=1.0 / ell),
         "PGD": lambda: PGD([x], eps=EPS),
