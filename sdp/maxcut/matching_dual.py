@@ -35,7 +35,10 @@ from sdp.maxcut.rows import bound_of
 
 Int64 = NDArray[np.int64]
 
-MOST_ODD = 30_000  # frustrated cycles whose dual is found at once; beyond, by patches
+MOST_ODD = 30_000  # frustrated cycles of a closed surface whose dual is found at once; beyond, by patches
+MOST_ODD_OPEN = (
+    100_000  # the same where edges lie on one cycle only: searches that get there end (51,000 take 6 s)
+)
 PATCH = 2500  # cycles of a patch
 PASSES = 6  # over other patches each: the last ones gain three parts in ten thousand each
 
@@ -81,9 +84,9 @@ def matching_dual(
         RuntimeError, OSError: the process that matches could not be started or failed, or what it found is no packing
             of T-cuts.
 
-    Where more than 30,000 cycles are frustrated, the dual comes from patches: T-cuts within discs of some 2,500 cycles
-    are packed anew, the others left alone, six times over with other patches. On a 300 x 300 toroidal grid of +-1 the sum
-    of the multipliers then is 0.13% below the least T-join, and the bound 0.05% above the matching bound.
+    Where more than `MOST_ODD` cycles are frustrated, the dual comes from patches: T-cuts within discs of some 2,500
+    cycles are packed anew, the others left alone, six times over with other patches. On a 300 x 300 toroidal grid of
+    +-1 the multipliers then add up to 0.13% less than the least T-join weighs; the bound is 0.05% above the matching's.
 
     Complexity: that of the matching, which grows faster than the number of cycles, and O(members of the rows).
     """
@@ -96,7 +99,10 @@ def matching_dual(
     passes = 0
     label = np.zeros(family.n_cycles, np.int64)
     vertices = np.stack([u, v], 1)[edges].astype(np.int64)
-    many = int(odd.sum() > MOST_ODD)  # and one halving more, that of edges of odd weight
+    closed = (faces < family.n_cycles).all()
+    many = int(
+        odd.sum() > (MOST_ODD if closed else MOST_ODD_OPEN)
+    )  # and one halving more, that of edges of odd weight
     rng = np.random.Generator(np.random.Philox(key=seed))
     while passes < (PASSES if many else 1):
         if many:

@@ -134,6 +134,7 @@ def test_patches_pack_nearly_as_much(weights: str, monkeypatch: pytest.MonkeyPat
     family = find_cycles(graph)
     whole = proved(graph, family)
     monkeypatch.setattr(dual_module, "MOST_ODD", 0)
+    monkeypatch.setattr(dual_module, "MOST_ODD_OPEN", 0)
     monkeypatch.setattr(dual_module, "PATCH", 60)
     sums = []
     for passes in (1, 2, 3, 4):
