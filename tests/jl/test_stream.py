@@ -109,13 +109,10 @@ def test_cutting_into_blocks_means_nothing(tmp_path: Path, kind: str, dtype: str
     assert np.abs(whole).max() > 0
 
 
-@pytest.mark.parametrize("name", list(cases.WRITERS))
+# An empty column of lists does not say how long its lists would be; an empty shard is among the shards of every test.
+@pytest.mark.parametrize("name", [name for name in cases.WRITERS if name not in ("parquet_lists", "shards")])
 def test_no_rows_are_fine(tmp_path: Path, name: str) -> None:
     X = cases.rows_of(0)
-    if name in ("parquet_lists", "shards"):
-        pytest.skip(
-            "an empty list column does not say how long its lists would be; empty shards are tried in a folder"
-        )
     path = cases.WRITERS[name](tmp_path, X)
     source = open_source(path)
     result = embed(source, tmp_path / "out.npy", Map("sparse", source.n_features, K))
