@@ -7,6 +7,7 @@ mse on 256 Gaussian inputs, float64, all of theta.
     python -m benchmarks.curvature_certificates
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def network(hidden: int) -> tuple[Callable[[], torch.Tensor], list[torch.Tensor]
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    layers = [(normal(b, a) / a**0.5).requires_grad_(True) for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [(normal(b, a) / a**0.5).requires_grad_(True) for a, b in itertools.pairwise(widths)]
     x, y = normal(256, 784), normal(256, 10)
 
     def loss() -> torch.Tensor:
