@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,14 +18,22 @@ from sdp.maxcut.graph import Graph
 from sdp.maxcut.lattice import cut_step, rounded_down
 from sdp.maxcut.matching import match
 from sdp.maxcut.matching_dual import matching_dual
-from sdp.maxcut.proof import PositiveWeights, Proof, Split
+from sdp.maxcut.proof import CycleRows, PositiveWeights, Proof, Split
 from sdp.maxcut.rows import packing_rows
 from sdp.maxcut.separation import Rows
 
 MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for
 NEARLY_PLANAR = 0.9  # of the cycles that a planar drawing has: from there on they are worth matching
 PARTLY_PLANAR = 0.25  # of the cycles: from there on linear programs over them prove more than the relaxation
-MOST_EDGES = {"mesh": 100_000, "partly": 20_000}  # of a block that linear programs are tried on
+SMALL = 1000  # edges of a block up to which linear programs are always worth trying
+MOST_EDGES = {
+    "mesh": 100_000,
+    "partly": 20_000,
+    "small": SMALL,
+}  # of a block that linear programs are tried on
+DUAL_EDGES = (
+    5000  # from there on linear programs that start from the matching's multipliers save more than those take
+)
 MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
 
 _TRIVIAL = "sum of positive weights"  # exact for bridges, which are worth no name beside others
@@ -146,10 +155,20 @@ def bound_by_matching(part: Part, seed: int, should_stop: Callable[[], bool]) ->
 
 
 def wants_program(part: Part, kind: str) -> bool:
-    """Whether linear programs over a block's cycles are worth their time; kind "mesh" or "partly" planar."""
-    is_mesh = part.planarity() >= NEARLY_PLANAR
-    fits = part.block.graph.n_edges <= MOST_EDGES[kind] and not part.is_optimal()
-    return fits and is_mesh == (kind == "mesh") and part.planarity() >= PARTLY_PLANAR
+    """Whether linear programs over a block's cycles are worth their time.
+
+    Args:
+        part: the block.
+        kind: "mesh" for nearly planar blocks, "small" for small ones of another kind, "partly" for the rest.
+    """
+    n_edges, planarity = part.block.graph.n_edges, part.planarity()
+    if part.is_optimal() or n_edges > MOST_EDGES[kind]:
+        return False
+    if planarity >= NEARLY_PLANAR:
+        return kind == "mesh"
+    if n_edges <= SMALL:
+        return kind == "small"
+    return kind == "partly" and planarity >= PARTLY_PLANAR
 
 
 def bound_by_program(
@@ -169,18 +188,35 @@ def bound_by_program(
         if part.offer_partition(partition):
             improved()
 
+    until = time.monotonic() + time_limit
+
+    def stop() -> bool:
+        return should_stop() or time.monotonic() >= until
+
     graph, faces = part.block.graph, part.faces
+    first = None if faces is None else _first_rows(part, graph, faces, stop)
     found = branch_and_cut(
         graph,
         partition=part.partition,
-        start_rows=None if faces is None else Rows.frustrated(faces, graph.edges()[2]),
-        time_limit=time_limit,
+        start_rows=first,
+        time_limit=max(0.0, until - time.monotonic()),
         should_stop=should_stop,
         report=report,
         seed=seed,
     )
     part.offer_bound(found.bound, lambda: found.proof)
     report(found.bound.value, found.partition)
+
+
+def _first_rows(
+    part: Part, graph: Graph, faces: CycleFamily, should_stop: Callable[[], bool]
+) -> Rows | CycleRows:
+    """What a linear program starts from: the T-cuts of the matching with their multipliers, or the frustrated faces."""
+    if part.bound.kind == "matching" and graph.n_edges > DUAL_EDGES:
+        dual = matching_dual(graph, faces, should_stop=should_stop)
+        if dual is not None:
+            return dual.rows
+    return Rows.frustrated(faces, graph.edges()[2])
 
 
 def _dual_or_packing(graph: Graph, family: CycleFamily) -> Proof:

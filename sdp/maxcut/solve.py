@@ -52,9 +52,10 @@ PLANES = 1000
 WHOLE_LONGEST = 4  # edges of a cycle of the graph before it was reduced: meshes show their faces there
 CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
 CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
-PROGRAM_SHARE = (
-    0.3  # of the time left that `auto` gives linear programs where cycles do not close the gap alone
-)
+# Of the time left that `auto` gives linear programs where cycles do not close the gap alone.
+PROGRAM_SHARE = 0.3
+SMALL_SHARE = 0.8  # the same for small blocks, whose best cut is soon found
+BRIEFLY = 1.0  # seconds of polishing before small blocks are branched on
 
 _PROVED = (
     "chebyshev",
@@ -236,6 +237,13 @@ class _Solve(Search):
             self.offer_signs(problem, signs)
             self.check()
             starts.append(signs)
+        if method == "auto" and self._wants_program("small") and math.isfinite(self.time_limit):
+            brief = self.elapsed() + min(BRIEFLY, PROGRAM_SHARE * (self.time_limit - self.elapsed()))
+            self.timed("polish", lambda: self._polish(problem, starts, max_rounds, brief))
+            self.check()
+            seconds = SMALL_SHARE * (self.time_limit - self.elapsed())
+            self.timed("program", lambda: self._program("small", seconds))
+            starts.append(problem.signs(self.shrunk.restrict(self.partition)))
         if method in ("auto", "anneal"):
             # Without a clock nothing would end programs that cycles alone do not close.
             late = PROGRAM_SHARE if self._wants_program("partly") and math.isfinite(self.time_limit) else 0.0
@@ -350,7 +358,7 @@ class _Solve(Search):
         try:
             return work()
         finally:
-            self.timings[stage] = self.elapsed() - begin
+            self.timings[stage] = self.timings.get(stage, 0.0) + self.elapsed() - begin
 
 
 @contextmanager
