@@ -1,7 +1,8 @@
 """Is a cut that branch and cut calls optimal the maximum, by an independent integer program?
 
-Random sparse graphs of up to 200 vertices, mean degree 3 to 6, weights 1, +-1, -9 to 9 or normal, reduced first. Where
-branch and cut says "optimal", HiGHS's integer programming gets the edge formulation of the graph itself,
+Random sparse graphs of up to 200 vertices, mean degree 3 to 6 (or half of `--most-degree` to that), weights 1, +-1,
+-9 to 9 or normal, reduced first. Where branch and cut says "optimal", HiGHS's integer programming gets the edge
+formulation of the graph itself,
 
     x_uv <= s_u + s_v,   x_uv <= 2 - s_u - s_v,   x_uv >= s_u - s_v,   x_uv >= s_v - s_u,   s in {0, 1}^n,
 
@@ -31,12 +32,17 @@ TOLERANCE = 1e-6  # relative, of the integer program
 
 
 def main(
-    graphs: int = 300, seconds: float = 20.0, mip_seconds: float = 60.0, seed: int = 0, reduced: bool = False
+    graphs: int = 300,
+    seconds: float = 20.0,
+    mip_seconds: float = 60.0,
+    seed: int = 0,
+    most_degree: float = 6.0,
+    reduced: bool = False,
 ) -> None:
     """Counts the claims, those confirmed, and those refuted; the exit status is 1 if there is one of the last."""
     claims, confirmed, refuted, ours = 0, 0, 0, 0.0
     for number in range(graphs):
-        graph = random_graph(seed, number)
+        graph = random_graph(seed, number, most_degree)
         reduction = reduce(graph)
         begin = time.perf_counter()
         found = branch_and_cut(reduction.graph, time_limit=seconds, seed=number)
@@ -65,11 +71,11 @@ def main(
         raise typer.Exit(1)
 
 
-def random_graph(seed: int, number: int) -> Graph:
-    """A random graph of 20 to 200 vertices and mean degree 3 to 6; the kinds of weights take turns."""
+def random_graph(seed: int, number: int, most_degree: float) -> Graph:
+    """A random graph of 20 to 200 vertices and mean degree from half the most; the kinds of weights take turns."""
     rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
     n = int(rng.integers(20, LARGEST + 1))
-    m = int(n * rng.uniform(3.0, 6.0) / 2)
+    m = int(n * rng.uniform(most_degree / 2, most_degree) / 2)
     u, v = rng.integers(0, n, (2, m))
     weights = {
         "ones": np.ones(m),
