@@ -83,7 +83,7 @@ class Search:
         pairs = np.diff(self.indptr) == 2
         self.faces[pairs, 1] = self.indices[self.indptr[:-1][pairs] + 1]
         self.ends = np.stack([self.u, self.v], 1)[self.listed].astype(np.int64)
-        self.best_value = -np.inf
+        self.best_value, self.best = -np.inf, np.zeros(self.costs.size, np.bool_)
 
     def as_a_whole(self) -> None:
         """A least T-join, then others of the same cost, and the cuts near them, until one is a cut."""
@@ -95,9 +95,9 @@ class Search:
         spread = factor // (int(join.sum()) + 1)
         in_vain = 0
         for _ in range(self.count - 1):
-            if self._is_least(best) or in_vain == IN_VAIN:
-                return
             self._better(best, 1)
+            if self._is_least(self.best) or in_vain == IN_VAIN:
+                return
             if spread > 1:
                 costs = self.costs * (factor - 1) + self.rng.integers(0, spread, self.costs.size)
                 join = least_join(self.incidence, costs, self.odd)
@@ -161,7 +161,7 @@ class Search:
         value = float(self.weights[cut].sum())
         own: NDArray[np.bool_] = (cut != (self.weights > 0))[self.listed]
         if value > self.best_value:
-            self.best_value = value
+            self.best_value, self.best = value, own
             write(self.answer, np.concatenate([[self.twice], own.astype(np.int64)]))
         return own
 

@@ -36,6 +36,7 @@ DUAL_EDGES = (
 )
 MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
 
+DUAL_SECONDS = 300.0  # that the proof of a matching's bound may take; beyond, the packing's has to do
 _TRIVIAL = "sum of positive weights"  # exact for bridges, which are worth no name beside others
 
 Proved = Callable[[], Proof]  # made when a certificate is asked for
@@ -220,5 +221,6 @@ def _first_rows(
 
 
 def _dual_or_packing(graph: Graph, family: CycleFamily) -> Proof:
-    dual = matching_dual(graph, family)
+    until = time.monotonic() + DUAL_SECONDS
+    dual = matching_dual(graph, family, should_stop=lambda: time.monotonic() >= until)
     return packing_rows(graph, family) if dual is None else dual.rows

@@ -51,6 +51,7 @@ RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the
 PLANES = 1000
 WHOLE_LONGEST = 4  # edges of a cycle of the graph before it was reduced: meshes show their faces there
 CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
+MATCHING_SHARE = 0.6  # of the time limit, up to which least T-joins may be bettered
 CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 # Of the time left that `auto` gives linear programs where cycles do not close the gap alone.
 PROGRAM_SHARE = 0.3
@@ -284,6 +285,8 @@ class _Solve(Search):
         for part in self.blockwise.parts:
             bound_by_packing(part, should_stop)
         self._offer_blocks()
+        # Of nearly planar graphs the relaxation, which comes next, knows little: matchings may have its time.
+        until = MATCHING_SHARE * self.time_limit
         try:
             for part in self.blockwise.parts:
                 bound_by_matching(part, self.seed, should_stop)
