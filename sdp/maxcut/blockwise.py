@@ -26,14 +26,8 @@ MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for
 NEARLY_PLANAR = 0.9  # of the cycles that a planar drawing has: from there on they are worth matching
 PARTLY_PLANAR = 0.25  # of the cycles: from there on linear programs over them prove more than the relaxation
 SMALL = 1000  # edges of a block up to which linear programs are always worth trying
-MOST_EDGES = {
-    "mesh": 100_000,
-    "partly": 20_000,
-    "small": SMALL,
-}  # of a block that linear programs are tried on
-DUAL_EDGES = (
-    5000  # from there on linear programs that start from the matching's multipliers save more than those take
-)
+MOST_EDGES = {"mesh": 100_000, "partly": 20_000, "small": SMALL}  # of a block that they are tried on
+DUAL_EDGES = 5000  # from there on it saves time to start them from the matching's multipliers
 MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
 
 DUAL_SECONDS = 300.0  # that the proof of a matching's bound may take; beyond, the packing's has to do
