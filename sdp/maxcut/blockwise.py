@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from sdp.maxcut.blocks import Block, blocks, glue
 from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound, positive_weight_bound
 from sdp.maxcut.branch import branch_and_cut
-from sdp.maxcut.cycles import CycleFamily, find_cycles, packing_bound
+from sdp.maxcut.cycles import CycleFamily, find_cycles
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.lattice import cut_step, rounded_down
 from sdp.maxcut.matching import match
 from sdp.maxcut.matching_dual import matching_dual
 from sdp.maxcut.proof import CycleRows, PositiveWeights, Proof, Split
-from sdp.maxcut.rows import packing_rows
+from sdp.maxcut.rows import packing_bound, packing_rows
 from sdp.maxcut.separation import Rows
 
 MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for

@@ -13,7 +13,6 @@ an edge lies in two.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp.maxcut import _cycle_family
-from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound
 from sdp.maxcut.graph import Graph
 
 LONGEST = 12  # edges of a cycle; faces of road networks have fewer once chains are gone
@@ -101,39 +99,3 @@ def find_cycles(
             break
     pointers = np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
     return CycleFamily(pointers, members[:used].copy(), graph.n_edges)
-
-
-def packing_bound(graph: Graph, family: CycleFamily) -> Bound:
-    """Bound of a fractional packing of the family's frustrated cycles; deterministic.
-
-    Args:
-        graph: with weights of either sign.
-        family: of that graph.
-
-    Returns:
-        The bound, in units of the graph's weights, rounded to the safe side.
-
-    Complexity: O(m).
-    """
-    weights = graph.edges()[2]
-    odd = family.only(family.frustrated(weights))
-    packed = _cycle_family.pack(odd.pointers, odd.members, np.abs(weights))
-    return Bound(_value_of(graph, weights, odd, packed), "cycle packing", 0.0)
-
-
-def _value_of(
-    graph: Graph, weights: NDArray[np.float64], rows: CycleFamily, multipliers: NDArray[np.float64]
-) -> float:
-    """The bound of any multipliers, by the formula of this module."""
-    positive = weights[rows.members] > 0
-    each = multipliers[rows.cycle_of]
-    # At most two terms an edge: each sum is rounded once.
-    used = np.bincount(rows.members, np.where(positive, each, -each), minlength=rows.n_edges)
-    sizes = np.bincount(rows.cycle_of[positive], minlength=rows.n_cycles)
-    right = math.fsum((multipliers * (sizes - 1)).tolist())
-    left = math.fsum(np.maximum(weights - used, 0.0).tolist())
-    slack = (
-        4 * UNIT_ROUNDOFF * (right + left + math.fsum(np.abs(weights).tolist()) + math.fsum(each.tolist()))
-    )
-    value = right + left + slack
-    return float(math.floor(value)) if graph.is_integer else value

@@ -10,7 +10,7 @@ from torch import Tensor
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
 from sdp.maxcut.branch import branch_and_cut
-from sdp.maxcut.cycles import find_cycles, packing_bound
+from sdp.maxcut.cycles import find_cycles
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
@@ -19,6 +19,7 @@ from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.relax import relax
 from sdp.maxcut.rounding import hyperplanes
+from sdp.maxcut.rows import packing_bound
 from sdp.maxcut.shrink import shrink, solve_blocks
 from sdp_kernels.graph import fields
 

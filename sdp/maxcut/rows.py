@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp.maxcut import _cycle_family
-from sdp.maxcut.bound import UNIT_ROUNDOFF
+from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound
 from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.proof import CycleRows
@@ -51,8 +51,23 @@ def bound_of(graph: Graph, rows: CycleRows) -> float:
     return float(math.floor(value)) if graph.is_integer else value
 
 
+def packing_bound(graph: Graph, family: CycleFamily) -> Bound:
+    """Bound of a fractional packing of the family's frustrated cycles; deterministic.
+
+    Args:
+        graph: with weights of either sign.
+        family: of that graph.
+
+    Returns:
+        The bound, in units of the graph's weights, rounded to the safe side.
+
+    Complexity: O(m).
+    """
+    return Bound(bound_of(graph, packing_rows(graph, family)), "cycle packing", 0.0)
+
+
 def packing_rows(graph: Graph, family: CycleFamily) -> CycleRows:
-    """The rows of `cycles.packing_bound`: frustrated cycles of a family, their positive edges in F."""
+    """The rows of `packing_bound`: frustrated cycles of a family, their positive edges in F."""
     weights = graph.edges()[2]
     odd = family.only(family.frustrated(weights))
     packed = _cycle_family.pack(odd.pointers, odd.members, np.abs(weights))

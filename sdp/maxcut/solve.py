@@ -29,7 +29,7 @@ from sdp.maxcut.blockwise import (
 )
 from sdp.maxcut.bound import Bound, positive_weight_bound
 from sdp.maxcut.certificate import spectral_proof
-from sdp.maxcut.cycles import find_cycles, packing_bound
+from sdp.maxcut.cycles import find_cycles
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import as_graph
@@ -41,7 +41,7 @@ from sdp.maxcut.rehearse import rehearse
 from sdp.maxcut.relax import Relaxation, relax
 from sdp.maxcut.result import MaxCutResult, Progress
 from sdp.maxcut.rounding import hyperplanes
-from sdp.maxcut.rows import packing_rows
+from sdp.maxcut.rows import packing_bound, packing_rows
 from sdp.maxcut.search import Search, Stop
 from sdp.maxcut.shrink import Shrunk, shrink
 

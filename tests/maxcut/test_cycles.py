@@ -18,10 +18,11 @@ import scipy.sparse
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from sdp.maxcut.cycles import CycleFamily, find_cycles, packing_bound
+from sdp.maxcut.cycles import CycleFamily, find_cycles
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.matching import match
 from sdp.maxcut.reduce import reduce
+from sdp.maxcut.rows import packing_bound
 from sdp.maxcut.solve import maxcut
 from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
 from tests.reference import cuts

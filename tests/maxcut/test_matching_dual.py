@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdp.maxcut.cycles import CycleFamily, find_cycles, packing_bound
+from sdp.maxcut.cycles import CycleFamily, find_cycles
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.matching import match
 from sdp.maxcut.matching_dual import MatchingDual, dual_graph, matching_dual
 from sdp.maxcut.proof import CycleRows
-from sdp.maxcut.rows import bound_of, packing_rows
+from sdp.maxcut.rows import bound_of, packing_bound, packing_rows
 from tests.maxcut.random_graphs import WEIGHTS, graph_of, small_matrix
 from tests.maxcut.test_cycles import best_cut_of_strip, grid
 from tests.reference import cuts
