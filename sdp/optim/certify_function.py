@@ -46,8 +46,8 @@ def certify_function(
         eps: tolerance of the gradient's norm, above 0.
         curvature: tolerance of the curvature; sqrt(eps) by default, that is a Hessian-Lipschitz constant of 1.
         delta: probability that any bound is wrong, over `seed` and, with batches, over their sampling; in (0, 1).
-        batches: independent samples: the certificate then speaks of the expectation of f over them. Without, of f
-            itself.
+        batches: independent samples, at least one: the certificate then speaks of the expectation of f over them, and
+            is never True for fewer than 8. Without, of f itself.
         tolerance: of the curvature's lower bound, as a share of the spectrum's width, unless `curvature` needs less.
         columns: Hessian-vector products at a time.
         max_steps: the most of them, in turn.
@@ -80,9 +80,12 @@ def certify_function(
         "tolerance": tolerance, "columns": columns, "max_steps": max_steps, "dense_size": dense_size, "seed": seed,
     }  # fmt: skip
     covers = f"gradient and curvature in all {sum(p.numel() for p in points):,} parameters given"
-    if batches is not None and len(batches) > 1:
-        return _of_batches(f, points, list(batches), eps, bend, delta, covers, options)
-    loss = _scalar(f() if batches is None else f(batches[0]))
+    if batches is not None:
+        samples = list(batches)
+        if not samples:
+            raise ValueError("`batches` must hold at least one batch, or be left out; got none.")
+        return _of_batches(f, points, samples, eps, bend, delta, covers, options)
+    loss = _scalar(f())
     sharp = _warn_of_kinks(loss)
     operator, gradient = hessian_operator(loss, points)
     size = float(torch.linalg.vector_norm(gradient))
