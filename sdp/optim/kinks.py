@@ -1,6 +1,13 @@
-"""Operations in a loss's graph whose gradient jumps: where they take part, curvature is undefined."""
+"""Operations in a loss's graph whose gradient jumps: where they take part, curvature is undefined.
+
+A graph does not say what a condition was made of, so that `where` and `masked_fill` count as kinks even where their
+masks are constants. What it does not show at all, such as an index computed from values, is not found.
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 from torch import Tensor
 
@@ -18,20 +25,52 @@ SMOOTH = {
     "PreluKernel": "softplus instead of prelu",
     "RreluWithNoise": "softplus instead of rrelu",
     "Elu": "softplus instead of elu (its second derivative jumps)",
+    "Celu": "softplus instead of celu (its second derivative jumps)",
+    "Softshrink": "tanhshrink instead of softshrink",
+    "Hardshrink": "tanhshrink instead of hardshrink",
+    "Where": "one smooth formula instead of where",
+    "MaskedFill": "adding or multiplying by a constant mask instead of masked_fill",
     "Abs": "sqrt(x^2 + c) instead of abs",
     "L1Loss": "smooth losses such as mse instead of l1_loss",
     "SmoothL1Loss": "mse instead of smooth_l1_loss (its second derivative jumps)",
     "HuberLoss": "mse instead of huber_loss (its second derivative jumps)",
     "Maximum": "logaddexp instead of maximum",
     "Minimum": "-logaddexp(-x, -y) instead of minimum",
+    "Fmax": "logaddexp instead of fmax",
+    "Fmin": "-logaddexp(-x, -y) instead of fmin",
     "Max": "logsumexp instead of max",
     "Min": "-logsumexp(-x) instead of min",
     "Amax": "logsumexp instead of amax",
     "Amin": "-logsumexp(-x) instead of amin",
-    "MaxPool2DWithIndices": "average pooling instead of max pooling",
-    "Sign": "tanh instead of sign",
+    "Aminmax": "logsumexp instead of aminmax",
+    "Cummax": "logcumsumexp instead of cummax",
+    "Cummin": "-logcumsumexp(-x) instead of cummin",
+    **dict.fromkeys(
+        (
+            "MaxPool2DWithIndices",
+            "MaxPool3DWithIndices",
+            "AdaptiveMaxPool2D",
+            "AdaptiveMaxPool3D",
+            "FractionalMaxPool2D",
+            "FractionalMaxPool3D",
+        ),
+        "average pooling instead of max pooling",
+    ),
+    **dict.fromkeys(("MultiMarginLoss", "MultilabelMarginLoss"), "soft_margin_loss instead of a hinge"),
+    **dict.fromkeys(("Median", "Nanmedian", "Kthvalue", "Mode"), "a mean instead of an order statistic"),
+    **dict.fromkeys(("Sign", "Sgn", "Copysign"), "tanh instead of sign"),
+    **dict.fromkeys(("Round", "Floor", "Ceil", "Trunc", "Frac", "Fmod", "Remainder"), "no rounding"),
+    "Renorm": "no clipping of norms",
     "Sort": "no sorting",
     "Topk": "no top-k",
+}
+# Kinks where the norm's order is below 2 or infinite: node -> where it keeps the order.
+NORMS = {
+    "LinalgVectorNorm": "_saved_ord",
+    "Norm": "_saved_p",
+    "Dist": "_saved_p",
+    "Cdist": "_saved_p",
+    "Pdist": "_saved_p",
 }
 
 
@@ -49,5 +88,13 @@ def kinks(loss: Tensor) -> list[str]:
         name = node.name().split("Backward")[0]
         if name in SMOOTH:
             found.add(SMOOTH[name])
+        elif name in NORMS and not 2.0 <= _order(node, NORMS[name]) < math.inf:
+            found.add("a norm of order 2 instead of 1 or infinity")
         waiting += [parent for parent, _ in node.next_functions]
     return sorted(found)
+
+
+def _order(node: Any, attribute: str) -> float:
+    """The order of a norm's node; 2 where none was given."""
+    order = getattr(node, attribute, None)
+    return 2.0 if order is None else float(order)

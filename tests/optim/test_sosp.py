@@ -226,6 +226,24 @@ class TestSampled:
         assert found.is_sosp == "undecided"
         assert "too few samples" in found.decided_by
 
+    @pytest.mark.parametrize("n", [1, 2, 7])
+    def test_few_batches_are_undecided(self, n: int) -> None:
+        # Of a x^2 / 2 with a ~ N(-1, 4), only samples of a = 1 were seen.
+        x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        found = certify_function(
+            lambda a: (0.5 * a * x**2).sum(), [x], batches=[torch.ones(1, dtype=torch.float64)] * n
+        )
+        assert found.is_sosp == "undecided"
+        assert found.decided_by == "too few samples for intervals that can be trusted"
+        assert found.n_samples == n
+
+    def test_no_batches_are_refused(self) -> None:
+        x = torch.zeros(1, requires_grad=True)
+        with pytest.raises(
+            ValueError, match="`batches` must hold at least one batch, or be left out; got none"
+        ):
+            certify_function(lambda a: (a * x).sum(), [x], batches=[])
+
     def test_says_how_many_samples_would_decide(self) -> None:
         x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
         noise = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 2)))
@@ -262,6 +280,46 @@ def test_heads_with_kinks_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="use softplus, gelu or silu instead of relu"):
         quiet = certify_function(lambda: torch.relu(x).sum() * 1e-9, [x])
     assert quiet.is_sosp == "undecided"
+
+
+KINKS: list[tuple[str, Callable[[Tensor], Tensor]]] = [
+    ("instead of where", lambda x: torch.where(x >= 0, x**2, -(x**2))),
+    ("instead of masked_fill", lambda x: x.masked_fill(x < 0, 0.0)),
+    ("instead of fmax", lambda x: torch.fmax(x**2, -(x**2))),
+    ("instead of fmin", lambda x: -torch.fmin(x**2, -(x**2))),
+    ("a norm of order 2", lambda x: torch.linalg.vector_norm(x, ord=1) * x),
+    ("a norm of order 2", lambda x: torch.linalg.vector_norm(x, ord=math.inf) * x),
+    ("a norm of order 2", lambda x: torch.cdist(x[None], x[None] ** 2, p=1.0)),
+    ("instead of cummax", lambda x: torch.cummax(torch.cat([-(x**2), x**2]), 0).values),
+    ("instead of cummin", lambda x: torch.cummin(torch.cat([-(x**2), x**2]), 0).values),
+    ("instead of celu", torch.nn.functional.celu),
+    ("instead of softshrink", torch.nn.functional.softshrink),
+    ("instead of hardshrink", torch.nn.functional.hardshrink),
+    ("instead of aminmax", lambda x: torch.aminmax(x**2).max),
+    ("instead of an order statistic", torch.median),
+    (
+        "instead of max pooling",
+        lambda x: torch.nn.functional.max_pool3d(x[:1].expand(1, 1, 2, 2, 2), 2),
+    ),
+    (
+        "instead of max pooling",
+        lambda x: torch.nn.functional.adaptive_max_pool2d(x[:1].expand(1, 1, 2, 2), 1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "f"), KINKS)
+def test_every_kink_is_seen(words: str, f: Callable[[Tensor], Tensor]) -> None:
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    with pytest.warns(UserWarning, match=f"curvature is undefined: the loss has kinks; use .*{words}"):
+        found = certify_function(lambda: (f(x) ** 2).sum(), [x])
+    assert found.is_sosp == "undecided"
+
+
+def test_norms_of_order_2_are_no_kinks() -> None:
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    found = certify_function(lambda: (torch.linalg.vector_norm(x - 1e-5) - 1.0) ** 2, [x], eps=10.0)
+    assert found.is_sosp is True
 
 
 def test_results_are_json() -> None:
