@@ -55,6 +55,7 @@ ESCAPE_LENGTHS = (1.0, 0.25, 0.0625)  # along the lowest eigenvector, in rms sta
 LONGEST_MOVE = 1.0  # of an entry in a step, in rms standard deviations of z
 STALL_TOLERANCE = 1e-9  # of g's standard deviation, over descent.WINDOW steps: well below lam GONE^2
 SPREAD_DRAWS = 4096
+LEAST_VERIFYING = 4096  # evaluations behind the interval of E g, however few the descent's sample has
 GRADIENT_PRICE = 3  # evaluations of the head that a value with its gradient costs
 CHUNK = 1 << 16
 PURPOSE_CONDITIONING, PURPOSE_BEST_OF = 108, 109  # beside the streams in `_sources.py`
@@ -68,8 +69,10 @@ class Derandomization:
     Attributes:
         b: (k,) the point found.
         value: g(b), exact up to rounding.
-        expected_value_before: E g(W_0 x + b_0), estimated from fresh samples.
+        expected_value_before: E g(W_0 x + b_0), estimated from fresh samples, at least 4,096.
         expected_interval: its interval, which fails with probability `delta` (quadrature: a bound, no probability).
+            It takes the mean of the draws to be normal: what g does with probability below about 1 in 1,000 of them
+            may be missed.
         delta: of the interval.
         is_better: True where g(b) is at most the interval's lower end, False where it is above the upper, else
             "undecided".
@@ -158,7 +161,8 @@ def derandomize(
     b = walk.polished(b)
     end = F.at(W=torch.zeros_like(F.W.detach()), b=b)
     value = float(end.redrawn(precision="exact").value())
-    before = F.redrawn(seed=fresh_seed(seed, _FRESH_VALUE), precision="exact").value()
+    n_fresh = max(F.n_samples, LEAST_VERIFYING)
+    before = F.redrawn(seed=fresh_seed(seed, _FRESH_VALUE), n_samples=n_fresh, precision="exact").value()
     low, high = (float(part) for part in before.interval(1.0 - delta))
     n_best = walk.evaluations if compare else 0
     return Derandomization(

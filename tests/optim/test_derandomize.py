@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -52,6 +53,21 @@ def test_descent_on_the_sample_never_rises() -> None:
     values = derandomize(problem(), "sosp", compare=False).sample_values
     assert len(values) > 5
     assert (np.diff(values) <= 1e-12).all()
+
+
+def test_small_samples_prove_nothing() -> None:
+    # E g is -2, nearly all of it from 1 draw in 50, which samples of 4 to 16 seldom hold; g(b) is about 0.
+    def g(z: torch.Tensor) -> torch.Tensor:
+        return -100 * torch.sigmoid(200 * (z[..., 0] - 2.05)) + 1e-3 * z[..., 0] ** 2
+
+    W, b = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    truth = -100 * float(torch.special.ndtr(torch.tensor(-2.05)))
+    for n_samples, seed in itertools.product((4, 16), range(12)):
+        F = sdp.Expectation(g, W, b, n_samples, seed, method="sampling")
+        found = derandomize(F, "homotopy", seed=seed, compare=False, max_steps=10)
+        low, high = found.expected_interval
+        assert low <= truth <= high
+        assert found.is_better is not True or found.value <= truth
 
 
 def test_leaves_a_symmetric_saddle() -> None:
