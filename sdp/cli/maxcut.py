@@ -53,7 +53,7 @@ def maxcut(
         str,
         typer.Option(
             metavar="NAME",
-            help="auto, hyperplanes, sosp, homotopy, conditional or anneal (which gives no bound).",
+            help="auto, hyperplanes, sosp, homotopy, conditional or anneal (bounds by exact rules only).",
         ),
     ] = "auto",
     bound_share: Annotated[

@@ -63,5 +63,5 @@ def is_stale(document: dict[str, Any]) -> bool:
     """Whether the certificate was changed after it was written, by someone who left its digest alone."""
     try:
         return bool(document.get(_DIGEST) != digest(document))
-    except ValueError:  # numbers that are none: no writer makes them
+    except (ValueError, RecursionError):  # numbers that are none, or a depth that no writer makes
         return True

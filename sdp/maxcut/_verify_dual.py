@@ -29,7 +29,10 @@ from sdp.maxcut._verify_numbers import Progress, Weights, arrays, demand, intege
 _U = 2.0**-53  # unit roundoff
 _ENTRY_ULPS = 12  # of an entry of M: its weight, two reciprocal roots, their products, the diagonal's shift
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d
-_MOST_DENSE, _MOST_STEPS, _MOST_COLUMNS = 5000, 10**6, 64
+_MOST_DENSE, _MOST_STEPS, _MOST_COLUMNS = 5000, 10**5, 64
+_MOST_DELTA = (
+    2.0**-60
+)  # whoever made the vector may have tried many, until the random block missed what is wrong
 _TOO_LARGE = 1e100
 _TOLERANCE = 1e-11  # of the sum of |w|: what other machines' float64 may make of a bound
 _NORM = 1 + 1e-10  # rounding of a column's length
@@ -108,7 +111,9 @@ def certified(
         if (seed, columns, delta) != (0, 0, 0.0) or n > _MOST_DENSE:
             raise ValueError("no dual vector that all eigenvalues certify")
         return _by_cholesky(scaled.toarray()), d
-    if not (2 <= steps <= _MOST_STEPS and 1 <= columns <= _MOST_COLUMNS and 0 < delta < 1 and seed >= 0):
+    if not (
+        2 <= steps <= _MOST_STEPS and 1 <= columns <= _MOST_COLUMNS and 0 < delta <= _MOST_DELTA and seed >= 0
+    ):
         raise ValueError("steps, seed, columns or delta is out of range")
     upper = max(1.0, float(((h + degree) * root * root).max()))
     key = hashlib.sha256(f"{seed} {steps} {columns} {delta} ".encode() + h.astype("<f8").tobytes()).digest()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp.maxcut.blocks import Block, blocks, glue
-from sdp.maxcut.bound import UNIT_ROUNDOFF, Bound, positive_weight_bound
+from sdp.maxcut.bound import Bound, positive_weight_bound
 from sdp.maxcut.branch import branch_and_cut
 from sdp.maxcut.cycles import CycleFamily, find_cycles
 from sdp.maxcut.graph import Graph
@@ -30,6 +30,8 @@ MOST_EDGES = {"mesh": 100_000, "partly": 20_000, "small": SMALL}  # of a block t
 DUAL_EDGES = 5000  # from there on it saves time to start them from the matching's multipliers
 MOST_FRUSTRATED = 0.9  # of the cycles: beyond, as in triangulations with equal weights, matching takes hours
 
+MOST_BLOCKS = 100  # beyond, a graph that was not shrunk is one part: each costs a process
+MOST_NODES = 1000  # of branch and cut where no clock ends it
 DUAL_SECONDS = 300.0  # that the proof of a matching's bound may take; beyond, the packing's has to do
 _TRIVIAL = "sum of positive weights"  # exact for bridges, which are worth no name beside others
 
@@ -97,7 +99,10 @@ class Blockwise:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.parts = [Part.of(block) for block in blocks(graph)]
+        found = blocks(graph)
+        if len(found) > MOST_BLOCKS:
+            found = [Block(graph, np.arange(graph.n_vertices), np.arange(graph.n_edges))]
+        self.parts = [Part.of(block) for block in found]
 
     def bound(self) -> Bound:
         """The sum of the blocks' bounds, named after all their kinds, that of the largest block first."""
@@ -106,7 +111,7 @@ class Blockwise:
             kinds.remove(_TRIVIAL)
         value = math.fsum(part.bound.value for part in self.parts)
         if not self.graph.is_integer:
-            value += UNIT_ROUNDOFF * abs(value)
+            value = math.nextafter(value, math.inf)
         return Bound(value, " + ".join(kinds), 0.0)
 
     def proof(self) -> Proof:
@@ -167,7 +172,13 @@ def wants_program(part: Part, kind: str) -> bool:
 
 
 def bound_by_program(
-    part: Part, *, seed: int, time_limit: float, should_stop: Callable[[], bool], improved: Callable[[], None]
+    part: Part,
+    *,
+    seed: int,
+    time_limit: float,
+    should_stop: Callable[[], bool],
+    improved: Callable[[], None],
+    note: Callable[[str], None],
 ) -> None:
     """Branch and cut over the cycles of a block.
 
@@ -177,6 +188,7 @@ def bound_by_program(
         time_limit: seconds.
         should_stop: asked before every linear program.
         improved: called when the block's partition became better.
+        note: told why the matching's multipliers are not to be had, if so; the faces have to do then.
     """
 
     def report(bound: float, partition: NDArray[np.uint8]) -> None:
@@ -189,12 +201,13 @@ def bound_by_program(
         return should_stop() or time.monotonic() >= until
 
     graph, faces = part.block.graph, part.faces
-    first = None if faces is None else _first_rows(part, graph, faces, stop)
+    first = None if faces is None else _first_rows(part, graph, faces, stop, note)
     found = branch_and_cut(
         graph,
         partition=part.partition,
         start_rows=first,
         time_limit=max(0.0, until - time.monotonic()),
+        max_nodes=None if math.isfinite(time_limit) else MOST_NODES,
         should_stop=should_stop,
         report=report,
         seed=seed,
@@ -204,11 +217,19 @@ def bound_by_program(
 
 
 def _first_rows(
-    part: Part, graph: Graph, faces: CycleFamily, should_stop: Callable[[], bool]
+    part: Part,
+    graph: Graph,
+    faces: CycleFamily,
+    should_stop: Callable[[], bool],
+    note: Callable[[str], None],
 ) -> Rows | CycleRows:
     """What a linear program starts from: the T-cuts of the matching with their multipliers, or the frustrated faces."""
     if part.bound.kind == "matching" and graph.n_edges > DUAL_EDGES:
-        dual = matching_dual(graph, faces, should_stop=should_stop)
+        try:
+            dual = matching_dual(graph, faces, should_stop=should_stop)
+        except (RuntimeError, OSError) as error:
+            note(f"no dual of the matching: {error}")
+            dual = None
         if dual is not None:
             return dual.rows
     return Rows.frustrated(faces, graph.edges()[2])

@@ -25,8 +25,9 @@ from sdp.maxcut.problem import Problem
 from sdp.maxcut.proof import Branch, CycleRows, PositiveWeights, Proof, Reduced, Spectral, Split, Table
 from sdp.maxcut.verify import Checker
 from sdp.maxcut.words import bound_in_words
-from sdp.optim.chebyshev import COLUMNS
+from sdp.optim.chebyshev import COLUMNS, quantile
 
+DELTA = 2.0**-60  # of a dual vector's certificate: nobody tries so many until one is wrong
 MORE_STEPS = 1.1  # than the solver's certificate took: another start block may need a few more
 
 __all__ = ["Claims", "bound_of", "spectral_proof", "write"]
@@ -133,7 +134,12 @@ def spectral_proof(problem: Problem, bound: Bound, seed: int = 0) -> Spectral:
     h[problem.order] = bound.h.numpy() / problem.scale
     if bound.steps == 0:
         return Spectral(h, steps=0, seed=0, columns=0, delta=0.0)
-    return Spectral(h, math.ceil(MORE_STEPS * bound.steps), seed, COLUMNS, bound.delta)
+    delta = min(bound.delta, DELTA)
+    # So small a delta asks for a longer start of the recurrence; its rate stays.
+    start, longer = (
+        math.log(math.sqrt(h.size) / quantile(each, COLUMNS) + 2) for each in (bound.delta, delta)
+    )
+    return Spectral(h, math.ceil(MORE_STEPS * bound.steps * longer / start), seed, COLUMNS, delta)
 
 
 class _Scribe(Checker):

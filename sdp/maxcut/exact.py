@@ -5,7 +5,7 @@ included. With f_c the tables of the vertices eliminated before whose first late
 
     f_v(s_N) = max_{s_v} sum_{u in N} w_uv [s_u != s_v] + sum_c f_c(s),
 
-a table of 2^|N(v)| numbers. Every graph of up to 25 vertices has such an order, and so have a torus of width 8, most
+a table of 2^|N(v)| numbers. Every graph of up to 21 vertices has such an order, and so have a torus of width 8, most
 parts of road networks, series of small cells.
 
 Source: Bertele and Brioschi (1972); Bodlaender and Koster (2010).
@@ -26,6 +26,7 @@ from sdp.maxcut.bound import UNIT_ROUNDOFF
 from sdp.maxcut.graph import Graph
 
 WIDEST = 20  # later neighbours of a vertex: two tables of 8 MB
+ALWAYS = 24  # vertices up to which every graph is solved
 MOST_VERTICES = 4000  # of a graph that is searched for an order
 MOST_ENTRIES = 2**30  # of all tables together, about 5 s
 _MEMORY = 2**27  # entries of tables that wait at one time, 1 GB
@@ -71,7 +72,9 @@ class Exact:
     order: NDArray[np.int64]
 
 
-def elimination(graph: Graph, widest: int = WIDEST, most_entries: int = MOST_ENTRIES) -> Elimination | None:
+def elimination(
+    graph: Graph, widest: int | None = None, most_entries: int = MOST_ENTRIES
+) -> Elimination | None:
     """The greedy order of least fill, or else a sweep across the graph; None if both are too wide.
 
     Least fill finds the few wide places of irregular graphs. On long grids, where all vertices look alike, it starts
@@ -79,7 +82,7 @@ def elimination(graph: Graph, widest: int = WIDEST, most_entries: int = MOST_ENT
 
     Args:
         graph: of at most `MOST_VERTICES` vertices, or there is no order.
-        widest: largest number of later neighbours.
+        widest: largest number of later neighbours; 20 when None, or as many as there are up to 24 vertices.
         most_entries: in all tables together.
 
     Complexity: O(n widest^3) set operations.
@@ -87,7 +90,10 @@ def elimination(graph: Graph, widest: int = WIDEST, most_entries: int = MOST_ENT
     >>> elimination(Graph.from_edges([0, 1, 2, 3], [1, 2, 3, 0])).width
     2
     """
-    if graph.n_vertices > MOST_VERTICES:
+    if widest is None:
+        widest = max(WIDEST, graph.n_vertices - 1) if graph.n_vertices <= ALWAYS else WIDEST
+    # Graphs of treewidth w have fewer than w edges a vertex.
+    if graph.n_vertices > MOST_VERTICES or graph.n_edges > widest * graph.n_vertices:
         return None
     return _least_fill(graph, widest, most_entries) or _sweep(graph, widest, most_entries)
 

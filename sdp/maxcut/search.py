@@ -25,6 +25,7 @@ from sdp.maxcut.proof import PositiveWeights, Proof
 from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
 
 CHECKPOINT_SECONDS = 1.0
+NEARLY = 1e-9  # relative, between cut and bound: so much rounding to the safe side may leave
 TICK_SECONDS = 0.1  # between two calls of the callback when nothing improves
 
 
@@ -45,7 +46,9 @@ class Search:
         callback: Callable[[Progress], bool | None] | None,
         checkpoint: str | os.PathLike[str] | None,
         delta: float,
+        proves: bool,
     ) -> None:
+        self.proves = proves  # whether only bounds of this run may end it, because a certificate is wanted
         self.graph, self.time_limit, self.seed, self.delta = graph, time_limit, seed, delta
         self.step = cut_step(graph)
         self.target_gap, self.target_cut, self.callback = target_gap, target_cut, callback
@@ -63,6 +66,7 @@ class Search:
         self.started = time.perf_counter()
         self._told = self._saved = -math.inf
         self._unsaved = False
+        self._tried = math.inf  # the bound that was last worked out exactly
         if checkpoint is not None and os.path.exists(checkpoint):
             self._resume(checkpoints.load(checkpoint, graph))
 
@@ -106,12 +110,20 @@ class Search:
         """As `MaxCutResult.gap`."""
         return relative_gap(self.cut_value, self.bound.value)
 
-    def is_optimal(self) -> bool:
-        """Whether the cut meets the bound."""
+    def is_optimal(self, bound: float | None = None) -> bool:
+        """Whether the cut meets the bound: the best known if none is given."""
+        bound = self.bound.value if bound is None else bound
         if self.graph.is_integer:
-            return self.cut_value >= self.bound.value
-        # No number lies between the two: sums of fractional weights are rounded, bounds upwards.
-        return math.nextafter(self.cut_value, math.inf) >= self.bound.value
+            return self.cut_value >= bound
+        # Sums of fractional weights are rounded, bounds upwards: the cut must lie above the number before the bound.
+        below = math.nextafter(bound, -math.inf)
+        return self.cut_value >= below and self._cuts_more_than(below)
+
+    def _cuts_more_than(self, value: float) -> bool:
+        """Whether the partition's cut, summed without rounding, is above a number."""
+        u, v, w = self.graph.edges()
+        cut = w[self.partition[u] != self.partition[v]]
+        return math.fsum([*cut.tolist(), -value]) > 0
 
     def reached_target(self) -> bool:
         """Whether the gap or the cut is what was asked for."""
@@ -124,8 +136,31 @@ class Search:
         self._tell(now)
         if self._unsaved and now - self._saved >= CHECKPOINT_SECONDS:
             self._save()
-        over = now >= self.time_limit or self.interrupted or self.cancelled
-        return over or self.is_optimal() or self.reached_target()
+        if now >= self.time_limit or self.interrupted or self.cancelled:
+            return True
+        self._bound_exactly()
+        if self.proves:
+            gap = relative_gap(self.cut_value, self._proved.value)
+            by_gap = self.target_gap is not None and gap <= self.target_gap
+            by_cut = self.target_cut is not None and self.cut_value >= self.target_cut
+            return by_gap or by_cut or self.is_optimal(self._proved.value)
+        return self.is_optimal() or self.reached_target()
+
+    def _bound_exactly(self) -> None:
+        """Works the bound out without rounding, once, where fractional weights leave only that to the cut."""
+        bound = self._proved.value
+        near = self.cut_value >= bound - NEARLY * abs(bound) and not self.graph.is_integer
+        if near and bound < self._tried and not self._proved.delta:
+            self._tried = bound
+            if not self.is_optimal(bound):
+                self.offer_bound(replace(self._proved, value=self._exactly()), self._prove)
+
+    def _exactly(self) -> float:
+        try:
+            return certificates.bound_of(self.graph, self._prove())
+        except (ValueError, RuntimeError, OSError) as error:
+            self.notes.append(f"the bound could not be worked out exactly: {error}")
+            return math.inf
 
     def _tell(self, now: float) -> None:
         if self.callback is not None and now - self._told >= TICK_SECONDS:
@@ -165,7 +200,7 @@ class Search:
 
     def _resume(self, state: checkpoints.Checkpoint) -> None:
         self.partition, self.cut_value = state.partition, self.graph.cut_value(state.partition)
-        self.bound = Bound(state.upper_bound, state.bound_kind, state.delta)
+        self.bound = Bound(rounded_down(state.upper_bound, self.step), state.bound_kind, state.delta)
         self.earlier_delta = state.delta
         self.relaxation_value, self.earlier, self.runs = state.relaxation_value, state.elapsed, state.runs
         self.history = list(state.history)
@@ -190,8 +225,17 @@ class Search:
         """Writes the certificate of the best cut and of the best bound that this run has proved.
 
         Where the checker proves more than was known, as it may in exact arithmetic, that is the bound from now on. A
-        proof that it does not accept becomes a note: the result must not be lost by it.
+        proof that it does not accept becomes a note, and so does whatever else keeps the file from being written, a
+        signal among them: the result must not be lost by it.
         """
+        self._save()
+        self._told, asked = -math.inf, self.interrupted
+
+        def progress(stage: str, done: int, total: int) -> None:
+            self._tell(self.elapsed())
+            if self.interrupted and not asked:
+                raise KeyboardInterrupt
+
         try:
             claims = certificates.write(
                 path,
@@ -199,13 +243,15 @@ class Search:
                 self.partition,
                 self.bound.value,
                 self._prove(),
-                progress=lambda stage, done, total: self._tell(self.elapsed()),
+                progress=progress,
             )
-        except (ValueError, RuntimeError) as error:
-            self.notes.append(f"no certificate was written: {error}")
+        except (ValueError, RuntimeError, OSError, MemoryError, KeyboardInterrupt) as error:
+            self.notes.append(f"no certificate was written: {error or type(error).__name__}")
             return
         if claims.upper_bound < self.bound.value:
-            self.offer_bound(replace(self._proved, value=claims.upper_bound), self._prove)
+            # The least of two bounds with blocks of their own is wrong if either is.
+            delta = min(1.0, self._proved.delta + claims.delta)
+            self.offer_bound(replace(self._proved, value=claims.upper_bound, delta=delta), self._prove)
         if claims.note:
             self.notes.append(claims.note)
 

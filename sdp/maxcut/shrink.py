@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
 from sdp.maxcut.blocks import Block, blocks, glue
-from sdp.maxcut.bound import UNIT_ROUNDOFF
 from sdp.maxcut.exact import MOST_VERTICES, Exact, elimination, solve_exactly
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.proof import Proof, Reduced, Split, Table
@@ -64,7 +63,7 @@ class Solved:
         proved = math.fsum([bound, *(exact.upper_bound for _, exact in self.solved)])
         if not math.isfinite(proved) or (self.original.is_integer and proved == math.floor(proved)):
             return proved
-        return proved + 2 * UNIT_ROUNDOFF * abs(proved)
+        return math.nextafter(proved, math.inf)
 
     def proof(self, left: Proof) -> Proof:
         """The proof of that bound from a proof of what is left."""

@@ -129,6 +129,7 @@ def maxcut(
 
     Complexity: O(m) memory, about 120 bytes an edge; time as allowed.
 
+    >>> from sdp import Graph
     >>> triangle = Graph.from_edges([0, 1, 2], [1, 2, 0])
     >>> result = maxcut(triangle, time_limit=10)
     >>> result.cut_value, result.upper_bound, result.status
@@ -154,9 +155,9 @@ def maxcut(
             callback,
             checkpoint,
             delta,
+            certificate is not None,
             bound_share=bound_share,
             reduce=reduce,
-            reuse=certificate is None,
         )
         state.timings["compile"] = compiled
         with state.signals_caught():
@@ -172,9 +173,9 @@ def maxcut(
 class _Solve(Search):
     """The stages of one solve, in order."""
 
-    def __init__(self, *search: Any, bound_share: float | None, reduce: bool, reuse: bool) -> None:
+    def __init__(self, *search: Any, bound_share: float | None, reduce: bool) -> None:
         super().__init__(*search)
-        self.bound_share, self.reduce, self.reuse = bound_share, reduce, reuse
+        self.bound_share, self.reduce = bound_share, reduce
         self.shrunk = Shrunk(self.graph, ())
         self.blockwise: Blockwise | None = None
         self.step_left = 0.0  # of the grid on which cuts of what is left lie
@@ -224,7 +225,7 @@ class _Solve(Search):
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
         left = self.shrunk.graph
         is_sparse = 2 * left.n_edges <= MESH_DEGREE * left.n_vertices
-        if method == "auto" and is_sparse and not self._relaxed_earlier():
+        if method == "auto" and is_sparse:
             self.timed("cycles", self._cycles)
             self.check()
             if self._wants_program("mesh"):
@@ -240,7 +241,7 @@ class _Solve(Search):
             starts.append(signs)
         if method == "auto" and self._wants_program("small") and math.isfinite(self.time_limit):
             brief = self.elapsed() + min(BRIEFLY, PROGRAM_SHARE * (self.time_limit - self.elapsed()))
-            self.timed("polish", lambda: self._polish(problem, starts, max_rounds, brief))
+            self.timed("polish", lambda: self._polish(problem, starts, max_rounds, brief, stream=1))
             self.check()
             seconds = SMALL_SHARE * (self.time_limit - self.elapsed())
             self.timed("program", lambda: self._program("small", seconds))
@@ -266,12 +267,13 @@ class _Solve(Search):
 
     def _shrinkage(self) -> float:
         """Sum of |w| of the whole graph over that of what is left, in the same units."""
-        return self.graph.absolute_weight / (self.shrunk.unit * self.shrunk.graph.absolute_weight)
+        left = self.shrunk.unit * self.shrunk.graph.absolute_weight
+        return self.graph.absolute_weight / left if left else 1.0
 
     def _relaxed_earlier(self) -> bool:
         """Whether an earlier run came to the end of the relaxation: its bound is in the checkpoint."""
         proved = any(kind in _PROVED for kind in self.bound.kind.split(" + "))
-        return self.reuse and self.runs > 0 and proved and self.relaxation_value > -math.inf
+        return not self.proves and self.runs > 0 and proved and self.relaxation_value > -math.inf
 
     def _cycles(self) -> None:
         """Bounds from short cycles, block by block, and the cuts that go with them where a block is nearly planar."""
@@ -283,16 +285,19 @@ class _Solve(Search):
 
         self.blockwise = Blockwise(self.shrunk.graph)
         for part in self.blockwise.parts:
-            bound_by_packing(part, should_stop)
+            if not should_stop():
+                bound_by_packing(part, should_stop)
         self._offer_blocks()
         # Of nearly planar graphs the relaxation, which comes next, knows little: matchings may have its time.
         until = MATCHING_SHARE * self.time_limit
-        try:
-            for part in self.blockwise.parts:
+        for part in self.blockwise.parts:
+            if should_stop():
+                break
+            try:
                 bound_by_matching(part, self.seed, should_stop)
-        except (RuntimeError, OSError) as error:
-            # The process may lack memory, a disk or pymatching; the rest goes on.
-            self.notes.append(f"no matching bound: {error}")
+            except (RuntimeError, OSError) as error:
+                # The process may lack memory, a disk or pymatching; the rest goes on.
+                self._note(f"no matching bound: {error}")
         self._offer_blocks()
         if self.shrunk.stages and "matching" not in self.blockwise.bound().kind and not should_stop():
             graph, faces = self.graph, find_cycles(self.graph, WHOLE_LONGEST, should_stop)
@@ -313,9 +318,14 @@ class _Solve(Search):
                 time_limit=max(0.0, share),
                 should_stop=self.should_stop,
                 improved=self._offer_blocks,
+                note=self._note,
             )
             self._offer_blocks()
             self.check()
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def _offer_blocks(self) -> None:
         """Keeps what the blocks add up to."""
@@ -346,10 +356,12 @@ class _Solve(Search):
             return derandomize(problem.csr, V, method, seed=self.seed, should_stop=self.should_stop).signs
         return hyperplanes(problem.csr, V, PLANES, self.seed)[0]
 
-    def _polish(self, problem: Problem, starts: list[Tensor], max_rounds: float, until: float) -> None:
+    def _polish(
+        self, problem: Problem, starts: list[Tensor], max_rounds: float, until: float, stream: int = 0
+    ) -> None:
         Polisher(
             problem,
-            seed=self.seed + (self.runs << 32),
+            seed=self.seed + (self.runs << 32) + (stream << 60),
             should_stop=lambda: self.should_stop() or self.elapsed() >= until,
             improved=lambda signs: self.offer_signs(problem, signs),
             time_limit=until,

