@@ -148,12 +148,12 @@ def _embed(
     from sdp.jl.sources_extra import open_source
 
     check_output(output)
-    if output.resolve() == path.resolve():
-        raise ValueError(f"{output}: IN and OUT are the same file.")
     rows = open_source(path, dataset)
 
-    from sdp.jl.stream import embed as embed_stream  # brings torch, for which a bad file should not wait
+    from sdp.jl.stream import Places  # brings torch, for which a bad file should not wait
+    from sdp.jl.stream import embed as embed_stream
 
+    Places(output).refuse_input(rows)  # before a map is learned in vain
     result = embed_stream(rows, output, choose(rows), chunk_rows=chunk_rows, resume=resume, progress=progress)
     if checked is None:
         return result, None

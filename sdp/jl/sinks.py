@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +127,18 @@ def check_output(path: Path) -> None:
         extra("zarr", "zarr", path)
 
 
-def finish(spool: Spool, path: Path) -> None:
-    """Puts the rows of a closed spool under the output's name, in the format of its ending, in one step."""
+def finish(spool: Spool, path: Path, stale: Sequence[Path] = ()) -> None:
+    """Puts the rows of a closed spool under the output's name, in the format of its ending, in one step.
+
+    Args:
+        spool: the rows.
+        path: of the output.
+        stale: files that speak of an older output, removed when all is ready and that output is about to go.
+    """
     suffix = path.suffix.lower()
     if suffix == ".npy":
+        for old in stale:
+            remove(old)
         os.replace(spool.path, path)
         return
     made = spool.path.with_name(f"{spool.path.name}{suffix}")
@@ -141,6 +149,8 @@ def finish(spool: Spool, path: Path) -> None:
         _write_zarr(spool, made)
     else:
         _write_hdf5(spool, made)
+    for old in stale:
+        remove(old)
     if suffix == ".zarr" and path.exists():
         shutil.rmtree(path)  # a folder cannot be renamed over; `check_output` saw that it is a zarr array
     os.replace(made, path)

@@ -80,6 +80,14 @@ class Source(ABC):
                 break
         return found
 
+    def has(self, path: Path) -> bool:
+        """Whether a file of this path is one of the source's, or would become one."""
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            return False
+        return any(os.path.samestat(facts, file.stat()) for file in self.files)
+
     def rows_a_block(self) -> int:
         """As many rows as `BLOCK_BYTES` hold, at least one."""
         return max(1, int(BLOCK_BYTES / max(self.row_bytes, 1.0)))
@@ -255,7 +263,7 @@ class ShardSource(Source):
     """Files of equally long rows, one behind the other, in the order of their names (2 before 10)."""
 
     def __init__(self, path: Path, shards: Sequence[Source]) -> None:
-        self.name, self._shards = str(path), shards
+        self.name, self._folder, self._shards = str(path), path, shards
         self.n_features = shards[0].n_features
         self.n_rows = sum(shard.n_rows for shard in shards)
         self.files = [file for shard in shards for file in shard.files]
@@ -270,6 +278,10 @@ class ShardSource(Source):
                 )
         self.dtype = shards[0].dtype
         self.row_bytes = max(shard.row_bytes for shard in shards)
+
+    def has(self, path: Path) -> bool:
+        """As `Source.has`; what lies in the folder is read the next time, whatever it is today."""
+        return path.resolve().parent == self._folder.resolve() or super().has(path)
 
     def blocks(self, start: int, rows: int) -> Iterator[Block]:
         """As `Source.blocks`."""

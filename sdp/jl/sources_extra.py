@@ -302,6 +302,11 @@ class ZarrSource(_ArraySource):
             self._look(array)
         self._path = path
 
+    def has(self, path: Path) -> bool:
+        """As `Source.has`; the array's folder is its own."""
+        mine, place = self._path.resolve(), path.resolve()
+        return place == mine or mine in place.parents
+
     @contextmanager
     def _array_at(self, path: Path, dataset: str | None) -> Iterator[Any]:
         with warnings.catch_warnings():

@@ -3,8 +3,9 @@
 A thread reads blocks ahead of the one that is being embedded; images are appended to a spool beside the output
 (`OUT.partial`), and every few seconds, once they are on the disk, a progress file (`OUT.progress`) is replaced that
 says how many rows count. A row's image depends on that row and the map alone, so that a run which was killed and went
-on, even with other blocks, writes the bytes of one that was not. At the end the output appears by renaming, with a
-sidecar (`OUT.json`) that names the map: kind, seed, shapes, checksum, versions.
+on, even with other blocks, writes the bytes of one that was not. At the end the output appears by renaming, and then a
+sidecar (`OUT.json`) that names the map: kind, seed, shapes, checksum, versions. A sidecar never stands beside rows of
+another map: that of an older output is removed just before the renaming. A lock (`OUT.lock`) keeps two runs apart.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp.jl.blocks import Block, SparseBlock
+from sdp.jl.lock import only_run
 from sdp.jl.maps import Map
 from sdp.jl.sinks import Spool, check_output, finish, remove
 from sdp.jl.sources import BadFileError, Source, read_npy_header
@@ -85,6 +87,7 @@ class Places:
     matrix: Path = field(init=False)
     spool: Path = field(init=False)
     progress: Path = field(init=False)
+    lock: Path = field(init=False)
 
     def __post_init__(self) -> None:
         for name, ending in (
@@ -92,8 +95,23 @@ class Places:
             ("matrix", ".map.npy"),
             ("spool", ".partial"),
             ("progress", ".progress"),
+            ("lock", ".lock"),
         ):
             object.__setattr__(self, name, self.output.with_name(self.output.name + ending))
+
+    def refuse_input(self, source: Source) -> None:
+        """Stops before rows that are read would be written over, or would have the output among them.
+
+        Raises:
+            ValueError: a file of the output is one of the source's, or lies among them, or holds them.
+        """
+        for path in (self.output, self.sidecar, self.matrix, self.spool, self.progress, self.lock):
+            if source.has(path):
+                same = f"OUT, or {path.name} beside it," if path != self.output else "OUT"
+                raise ValueError(f"{self.output}: {same} would be written over IN or into its folder.")
+        output = self.output.resolve()
+        if any(output in file.resolve().parents for file in source.files):
+            raise ValueError(f"{self.output}: IN lies inside of OUT.")
 
 
 def embed(
@@ -119,8 +137,8 @@ def embed(
         What was done.
 
     Raises:
-        ValueError: the source is damaged, has NaN or infinity (with the row), or fits neither the map nor what
-            `resume` found.
+        ValueError: the source is damaged, has NaN or infinity (with the row), fits neither the map nor what `resume`
+            found, or would be written over; or another run is writing the same output.
         OSError: a file cannot be read or written.
 
     Memory: about 50 MB of blocks as they are read, one block's image, and what the map's operation needs.
@@ -134,6 +152,20 @@ def embed(
     begin = time.perf_counter()
     places = Places(Path(output))
     check_output(places.output)
+    places.refuse_input(source)
+    with only_run(places.lock, places.output):
+        return _embed(source, places, embedding, begin, chunk_rows or source.rows_a_block(), resume, progress)
+
+
+def _embed(
+    source: Source,
+    places: Places,
+    embedding: Map,
+    begin: float,
+    chunk_rows: int,
+    resume: bool,
+    progress: Progress | None,
+) -> EmbedResult:
     shape = (source.n_rows, embedding.n_components)
     dtype = embedding.output_dtype(source.dtype)
     job = {"source": source.fingerprint(), "map": _description(embedding), "dtype": dtype.str}
@@ -142,7 +174,7 @@ def embed(
     try:
         if not done:
             remove(places.progress)
-        _run(source, embedding, spool, places, job, done, chunk_rows or source.rows_a_block(), progress)
+        _run(source, embedding, spool, places, job, done, chunk_rows, progress)
         spool.sync()
     finally:
         spool.close()
@@ -158,8 +190,8 @@ def embed(
         time.perf_counter() - begin,
         done,
     )
+    finish(spool, places.output, stale=(places.sidecar, places.matrix))
     _save_sidecar(places, embedding, result)
-    finish(spool, places.output)
     remove(places.progress)
     return result
 

@@ -112,7 +112,7 @@ def rows_recorded(progress: Path) -> int:
         (["nowhere.npy", "y.npy"], "nowhere.npy: no such file or directory."),
         (["x.npy", "y.txt"], "the output's ending must be one of .npy"),
         (["x.npy", "none/y.npy"], "none is no folder."),
-        (["x.npy", "x.npy"], "IN and OUT are the same file."),
+        (["x.npy", "x.npy"], "x.npy: OUT would be written over IN"),
         (["x.npy", "y.npy", "--eps", "1.5"], "`--eps` must lie in (0, 1); got 1.5."),
         (["x.npy", "y.npy", "--eps", ".1"], "choose a larger `--eps`, or `--n-components`."),
         (

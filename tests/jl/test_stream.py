@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -402,3 +403,72 @@ def test_csr_rows_of_very_uneven_length(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(blocks) > 1
     assert sum(len(block) for block in blocks) == 9
     np.testing.assert_array_equal(source.take(np.arange(9)), dense)
+
+
+def test_rows_that_are_read_are_not_written_over(tmp_path: Path) -> None:
+    folder = cases.shards(tmp_path, cases.rows_of())
+    array = cases.zarr(tmp_path, cases.rows_of())
+    single = cases.npy(tmp_path, cases.rows_of())
+    before = all_bytes(tmp_path)
+    for path, output in (
+        (folder, folder / "part-0.npy"),  # a shard
+        (folder, folder / "new.npy"),  # would be a shard the next time
+        (folder, tmp_path / "shards" / ".." / "shards" / "new.parquet"),
+        (array, array / "new.npy"),
+        (array, array),
+        (single, single),
+    ):
+        with pytest.raises(ValueError, match="would be written over IN or into its folder"):
+            embed(open_source(path), output, sparse_map())
+    os.link(single, tmp_path / "z.npy.partial")  # the spool's place
+    with pytest.raises(ValueError, match=r"z\.npy\.partial beside it, would be written over"):
+        embed(open_source(single), tmp_path / "z.npy", sparse_map())
+    (tmp_path / "z.npy.partial").unlink()
+    assert all_bytes(tmp_path) == before
+
+
+def test_an_output_that_holds_the_input_is_refused(tmp_path: Path) -> None:
+    array = cases.zarr(tmp_path, cases.rows_of())
+    np.save(array / "x.npy", cases.rows_of())
+    with pytest.raises(ValueError, match=r"IN lies inside of OUT\.$"):
+        embed(open_source(array / "x.npy"), array, sparse_map())
+    assert (array / "x.npy").exists()
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    source, other = (open_source(cases.npy(tmp_path, cases.rows_of())) for _ in range(2))
+    refused = []
+
+    def meanwhile(done: int, total: int) -> None:
+        with pytest.raises(ValueError, match=r"out\.npy: another run is writing it"):
+            embed(other, tmp_path / "out.npy", sparse_map(seed=4), chunk_rows=7)
+        refused.append(done)
+
+    result = embed(source, tmp_path / "out.npy", sparse_map(), chunk_rows=20, progress=meanwhile)
+    assert refused == [20, 40, 60]
+    assert hashlib.sha256(np.load(tmp_path / "out.npy").tobytes()).hexdigest() == result.sha256
+    embed(other, tmp_path / "out.npy", sparse_map(seed=4))  # the lock went with the run
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "out.npy", "out.npy.json"}
+
+
+@pytest.mark.parametrize("output", ["out.npy", "out.parquet"])
+def test_a_sidecar_never_names_another_map_than_its_rows(
+    tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at each step of the end of a run over an older output."""
+    source = open_source(cases.npy(tmp_path, cases.rows_of()))
+    path, sidecar = tmp_path / output, tmp_path / f"{output}.json"
+
+    def stopped(*arguments: object, **named: object) -> None:
+        raise StoppedError
+
+    for place, name in ((stream, "finish"), (os, "replace"), (stream, "_save_sidecar")):
+        embed(source, path, sparse_map(seed=1))
+        old = read(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, stopped)
+            with pytest.raises(StoppedError):
+                embed(source, path, sparse_map(seed=2))
+        assert not sidecar.exists() or (read(path).tobytes() == old.tobytes() and name == "finish")
+    assert embed(source, path, sparse_map(seed=2), resume=True).n_rows == 60
+    assert load_map(sidecar).seed == 2
