@@ -55,6 +55,7 @@ class Source(ABC):
         dtype: of its numbers as stored.
         row_bytes: of a row as read, on average for sparse rows.
         files: paths it consists of, for the fingerprint.
+        inside: name of the array within them, where they may hold several.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Source(ABC):
     dtype: np.dtype[Any]
     row_bytes: float
     files: Sequence[Path]
+    inside: str = ""
 
     @abstractmethod
     def blocks(self, start: int, rows: int) -> Iterator[Block]:
@@ -93,13 +95,19 @@ class Source(ABC):
         return max(1, int(BLOCK_BYTES / max(self.row_bytes, 1.0)))
 
     def fingerprint(self) -> str:
-        """Hash of the names, sizes and times of change of the files: another one means other rows."""
+        """Hash of the names, sizes and times of change of the files: another one means other rows.
+
+        Rows changed in place within the clock tick of the file system, or with their time set back, are not noticed.
+        """
         state = hashlib.sha256()
         for path in self.files:
             facts = path.stat()
-            state.update(f"{path.name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
-        state.update(f"{self.n_rows} {self.n_features} {self.dtype}".encode())
+            state.update(f"{self._name_of(path)}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
+        state.update(f"{self.n_rows} {self.n_features} {self.dtype}\0{self.inside}".encode())
         return state.hexdigest()
+
+    def _name_of(self, file: Path) -> str:
+        return file.name
 
 
 def _dense_row(block: Block, row: int) -> NDArray[np.float64]:
@@ -267,6 +275,7 @@ class ShardSource(Source):
         self.n_features = shards[0].n_features
         self.n_rows = sum(shard.n_rows for shard in shards)
         self.files = [file for shard in shards for file in shard.files]
+        self.inside = "\0".join(shard.inside for shard in shards)
         for shard in shards:
             if shard.n_features != self.n_features:
                 raise BadFileError(

@@ -6,6 +6,7 @@ says so.
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import itertools
 import re
@@ -250,14 +251,14 @@ class _ArraySource(Source):
 
     def blocks(self, start: int, rows: int) -> Iterator[Block]:
         """As `Source.blocks`."""
-        with _damaged(self.files[0], self.what), self._array() as array:
+        with _damaged(Path(self.name), self.what), self._array() as array:
             for first in range(start, self.n_rows, rows):
                 yield np.ascontiguousarray(array[first : min(first + rows, self.n_rows)], self._read_as)
 
     def take(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
         """As `Source.take`, without reading what lies between."""
         found = np.empty((len(chosen), self.n_features))
-        with _damaged(self.files[0], self.what), self._array() as array:
+        with _damaged(Path(self.name), self.what), self._array() as array:
             for row, position in zip(found, chosen, strict=True):
                 row[:] = array[int(position)]
         return found
@@ -278,13 +279,13 @@ class HdfSource(_ArraySource):
                     names.append(name) if isinstance(item, self._h5py.Dataset) and item.ndim == 2 else None
                 )
             )
-            self._dataset = _chosen(dataset, sorted(names), self.name)
-            self._look(file[self._dataset])
+            self.inside = _chosen(dataset, sorted(names), self.name)
+            self._look(file[self.inside])
 
     @contextmanager
     def _array(self) -> Iterator[Any]:
         with self._h5py.File(self.files[0], "r") as file:
-            yield file[self._dataset]
+            yield file[self.inside]
 
 
 class ZarrSource(_ArraySource):
@@ -293,35 +294,34 @@ class ZarrSource(_ArraySource):
     what = "zarr"
 
     def __init__(self, path: Path, dataset: str | None) -> None:
-        self.name = str(path)
+        self.name, self._path = str(path), path
         self._zarr = extra("zarr", "zarr", path)
-        # Metadata are rewritten whenever rows are: one of them dates the array well enough.
-        self.files = sorted(p for p in path.rglob("*") if p.name in ("zarr.json", ".zarray")) or [path]
-        with _damaged(path, self.what), self._array_at(path, dataset) as array:
-            self._dataset = dataset
-            self._look(array)
-        self._path = path
+        with _damaged(path, self.what):
+            opened = self._open()
+            if hasattr(opened, "array_keys"):
+                names = sorted(name for name in opened.array_keys() if len(opened[name].shape) == 2)
+                self.inside = _chosen(dataset, names, self.name)
+            self._look(opened[self.inside] if self.inside else opened)
+        # Every chunk is a file, and the metadata's is left alone when rows change: all of them date the array.
+        self.files = sorted(p for p in (path / self.inside).rglob("*") if p.is_file()) or [path]
 
     def has(self, path: Path) -> bool:
         """As `Source.has`; the array's folder is its own."""
         mine, place = self._path.resolve(), path.resolve()
         return place == mine or mine in place.parents
 
-    @contextmanager
-    def _array_at(self, path: Path, dataset: str | None) -> Iterator[Any]:
+    def _name_of(self, file: Path) -> str:
+        return str(file.relative_to(self._path))
+
+    def _open(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr warns of formats that it reads all the same
-            opened = self._zarr.open(str(path), mode="r")
-        if hasattr(opened, "array_keys"):
-            names = sorted(name for name in opened.array_keys() if len(opened[name].shape) == 2)
-            yield opened[_chosen(dataset, names, self.name)]
-        else:
-            yield opened
+            return self._zarr.open(str(self._path), mode="r")
 
     @contextmanager
     def _array(self) -> Iterator[Any]:
-        with self._array_at(self._path, self._dataset) as array:
-            yield array
+        opened = self._open()
+        yield opened[self.inside] if self.inside else opened
 
 
 def _chosen(dataset: str | None, names: list[str], file: str) -> str:
@@ -340,18 +340,23 @@ def _chosen(dataset: str | None, names: list[str], file: str) -> str:
 
 
 class CsvSource(Source):
-    """Numbers separated by commas, a row a line, float64; one line of column names may come first."""
+    """Numbers separated by commas, a row a line, float64.
+
+    The first line is one of column names, and no row, when none of its cells is a number; a byte order mark is skipped.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name, self.files = str(path), [path]
         self.dtype = np.dtype(np.float64)
         with open_binary(path) as file:
+            mark = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+            file.seek(mark)
             first = _line(file, self.name)
-            self._has_header = bool(first.strip()) and not _is_numbers(first)
+            # A single number makes it a row: one that was spoilt is named then, and not lost as a line of names.
+            self._has_header = bool(first.strip()) and not any(map(_is_number, first.strip().split(b",")))
             model = _line(file, self.name) if self._has_header else first
-            size = len(first) if self._has_header else 0
         self.n_features = (model if model.strip() else first).count(b",") + 1
-        self._begin = size
+        self._begin = mark + len(first) * self._has_header
         self.n_rows = self._count()
         self.row_bytes = self.n_features * CSV_WORD + len(model)
 
@@ -389,7 +394,7 @@ class CsvSource(Source):
                 (i, word)
                 for i, line in enumerate(lines)
                 for word in line.strip().split(b",")
-                if not _is_numbers(word)
+                if not _is_number(word)
             )
             raise BadFileError(
                 f"{self._place(first + position)}: expected a number, got {word.decode('utf-8', 'replace')[:40]!r}."
@@ -407,10 +412,9 @@ def _line(file: Any, name: str) -> bytes:
     return line
 
 
-def _is_numbers(line: bytes) -> bool:
+def _is_number(word: bytes) -> bool:
     try:
-        for word in line.strip().split(b","):
-            float(word)
+        float(word)
     except ValueError:
         return False
     return True

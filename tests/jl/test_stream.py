@@ -20,7 +20,7 @@ from sdp.jl import stream
 from sdp.jl.blocks import Block, as_read
 from sdp.jl.maps import KINDS, Map
 from sdp.jl.sinks import check_output
-from sdp.jl.sources import BadFileError, NpySource
+from sdp.jl.sources import BadFileError, NpySource, Source
 from sdp.jl.sources_extra import open_source
 from sdp.jl.stream import embed, load_map
 from sdp_kernels import projection
@@ -308,13 +308,22 @@ def test_bad_arrays_get_a_sentence(tmp_path: Path) -> None:
         ("a,b\n1,2\n3,x\n", "line 3: expected a number, got 'x'."),
         ("1,2\n\n3,4\n", "line 2: 0 numbers, expected 2."),
         ("1,2\n3,\n", "line 2: expected a number, got ''."),
+        ("1,N/A\n3,4\n", "line 1: expected a number, got 'N/A'."),
+        ("\ufeff1,x\n3,4\n", "line 1: expected a number, got 'x'."),
     ],
 )
 def test_bad_csv_is_named_by_line(tmp_path: Path, text: str, sentence: str) -> None:
-    (tmp_path / "x.csv").write_text(text)
+    (tmp_path / "x.csv").write_text(text, "utf-8")
     source = open_source(tmp_path / "x.csv")
     with pytest.raises(BadFileError, match=re.escape(sentence)):
         embed(source, tmp_path / "out.npy", Map("sparse", 2, 2))
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("names", ["", "a,b\n", ",b\n"])
+def test_the_first_row_of_csv_is_kept(tmp_path: Path, mark: str, names: str) -> None:
+    (tmp_path / "x.csv").write_text(f"{mark}{names}1,2\n3,4\n", "utf-8")
+    assert read(tmp_path / "x.csv").tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_shards_must_fit_each_other(tmp_path: Path) -> None:
@@ -472,3 +481,52 @@ def test_a_sidecar_never_names_another_map_than_its_rows(
         assert not sidecar.exists() or (read(path).tobytes() == old.tobytes() and name == "finish")
     assert embed(source, path, sparse_map(seed=2), resume=True).n_rows == 60
     assert load_map(sidecar).seed == 2
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "zarr", "folder of hdf5"])
+def test_another_dataset_of_the_same_file_is_not_resumed(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+    import zarr
+
+    path = tmp_path / {"hdf5": "x.h5", "zarr": "x.zarr", "folder of hdf5": "folder"}[kind]
+    if kind == "zarr":
+        group = zarr.open_group(str(path), mode="w")
+        for name in "ab":
+            group.create_array(name, data=cases.rows_of())
+    else:
+        inner = path if kind == "hdf5" else path / "x.h5"
+        inner.parent.mkdir(exist_ok=True)
+        with h5py.File(inner, "w") as file:
+            file["a"], file["b"] = cases.rows_of(), -cases.rows_of()
+    stop_at(20, open_source(path, "a"), tmp_path / "out.npy", monkeypatch)
+    with pytest.raises(ValueError, match="belongs to another source"):
+        embed(open_source(path, "b"), tmp_path / "out.npy", sparse_map(), resume=True)
+    assert embed(open_source(path, "/a"), tmp_path / "out.npy", sparse_map(), resume=True).resumed_at == 20
+
+
+def test_zarr_rows_that_were_changed_are_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zarr
+
+    path = cases.zarr(tmp_path, cases.rows_of())
+    stop_at(20, open_source(path), tmp_path / "out.npy", monkeypatch)
+    chunks = [p for p in path.rglob("*") if p.is_file() and p.name not in ("zarr.json", ".zarray", ".zattrs")]
+    for chunk in chunks:
+        os.utime(chunk, (0, 0))  # so that a coarse clock cannot hide the change
+    stop_at(20, open_source(path), tmp_path / "out.npy", monkeypatch)
+    zarr.open(str(path), mode="r+")[:] = -cases.rows_of()
+    with pytest.raises(ValueError, match="belongs to another source"):
+        embed(open_source(path), tmp_path / "out.npy", sparse_map(), resume=True)
+
+
+def stop_at(row: int, source: Source, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that begins anew, records every block, and stops at this row."""
+
+    def stop(done: int, total: int) -> None:
+        if done == row:
+            raise StoppedError
+
+    monkeypatch.setattr(stream, "SYNC_SECONDS", -1.0)
+    with pytest.raises(StoppedError):
+        embed(source, output, sparse_map(), chunk_rows=5, progress=stop)
