@@ -203,7 +203,7 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
 def _read_array(X: Any, estimator: Any, reset: bool, least_rows: int) -> Source:
     is_sparse = scipy.sparse.issparse(X)
     if is_sparse:
-        _check_compressed(X)
+        _check_sparse(X)
     if isinstance(X, np.ndarray) and X.dtype.kind == "f" and not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="))  # which scikit-learn takes for another dtype
     checked: Any = validate_data(
@@ -243,6 +243,11 @@ def _read_tensor(X: Tensor, estimator: Any, reset: bool) -> Source:
         rows = X if X.dtype in DENSE_DTYPES else X.to(torch.float64)
         dtype = rows.dtype if rows.dtype.is_floating_point else torch.float32
     elif X.layout in (torch.sparse_csr, torch.sparse_coo):
+        if X.layout == torch.sparse_coo:
+            for places, length in zip(
+                X._indices(), X.shape, strict=True
+            ):  # `indices` asks for a coalesced tensor
+                _check_within("indices of `X`", places.numpy(force=True), length)
         csr = X if X.layout == torch.sparse_csr else X.coalesce().to_sparse_csr()
         values = csr.values() if csr.dtype in SPARSE_DTYPES else csr.values().to(torch.float64)
         rows = SparseRows(csr.crow_indices(), csr.col_indices(), values, n_features)
@@ -254,25 +259,51 @@ def _read_tensor(X: Tensor, estimator: Any, reset: bool) -> Source:
     return Source(rows, (n_rows, n_features), dtype, True, X)
 
 
-def _check_compressed(X: Any) -> None:
-    """Refuse compressed matrices whose parts do not fit, before scipy's C code reads past their ends.
+def _check_sparse(X: Any) -> None:
+    """Refuse sparse matrices whose parts do not fit, before scipy's C code reads or writes past their ends.
 
     Raises:
-        ValueError: pointers that fall, or indices out of range.
+        ValueError: pointers that fall, indices out of range, or parts of different lengths.
     """
-    if X.format not in ("csr", "csc"):
-        return
+    if X.ndim != 2:
+        raise ValueError(f"`X` must be a matrix (n_rows, n_features); got shape {X.shape}.")
+    if X.format == "coo":
+        for name, places, length in zip(("row", "col"), X.coords, X.shape, strict=True):
+            _check_lengths(f"{X.format} {name}", len(places), len(X.data))
+            _check_within(f"`X.{name}`", places, length)
+    elif X.format in ("csr", "csc", "bsr"):
+        _check_compressed(X)
+    elif X.format == "dia":
+        _check_lengths("dia offsets", len(X.offsets), len(X.data))
+    elif X.format == "lil":
+        _check_lengths("lil rows", len(X.rows), X.shape[0])
+        for columns, values in zip(X.rows, X.data, strict=True):
+            _check_lengths("columns of a lil row", len(columns), len(values))
+
+
+def _check_compressed(X: Any) -> None:
     indptr, indices = X.indptr, X.indices
-    lines, length = X.shape if X.format == "csr" else X.shape[::-1]
+    height, width = X.blocksize if X.format == "bsr" else (1, 1)
+    lines, length = X.shape[0] // height, X.shape[1] // width
+    if X.format == "csc":
+        lines, length = length, lines
     stored = min(len(indices), len(X.data))
     if len(indptr) != lines + 1 or indptr[0] != 0 or indptr[-1] > stored or (np.diff(indptr) < 0).any():
         raise ValueError(
             f"`X.indptr` must rise from 0 to at most the {stored} stored entries in {lines} steps."
         )
-    used = indices[: indptr[-1]]
-    if used.size and (used.min() < 0 or used.max() >= length):
-        bad = used.min() if used.min() < 0 else used.max()
-        raise ValueError(f"`X.indices` must lie in [0, {length}); got {bad}.")
+    _check_within("`X.indices`", indices[: indptr[-1]], length)
+
+
+def _check_within(name: str, places: NDArray[Any], length: int) -> None:
+    if places.size and (places.min() < 0 or places.max() >= length):
+        bad = places.min() if places.min() < 0 else places.max()
+        raise ValueError(f"{name} must lie in [0, {length}); got {bad}.")
+
+
+def _check_lengths(name: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"`X` has parts that do not fit: {found} {name}, where {expected} are needed.")
 
 
 def _refuse(number: Tensor, row: int) -> None:

@@ -367,6 +367,47 @@ def test_mutated_input_is_refused_in_a_sentence(kind: Any) -> None:
     assert refused > 100
 
 
+SPARSE_DAMAGE = {
+    "coo row": "`X.row` must lie in [0, 6); got 2000000000.",
+    "coo negative column": "`X.col` must lie in [0, 10); got -2000000000.",
+    "coo length": "`X` has parts that do not fit: 3 coo row, where 60 are needed.",
+    "bsr index": "`X.indices` must lie in [0, 5); got 2147483647.",
+    "bsr pointer": "`X.indptr` must rise from 0 to at most the 10 stored entries in 2 steps.",
+    "dia offsets": "`X` has parts that do not fit: 2 dia offsets, where 15 are needed.",
+    "lil row": "`X` has parts that do not fit: 1 columns of a lil row, where 2 are needed.",
+    "torch": "indices of `X` must lie in [0, 6); got 2000000000.",
+}
+
+
+@pytest.mark.parametrize("damage", list(SPARSE_DAMAGE))
+def test_damaged_sparse_rows_do_not_crash(damage: str) -> None:
+    """In scipy's C code these read or wrote past the end of memory."""
+    form = damage.split()[0]
+    X: Any = torch.ones(6, 10).to_sparse() if form == "torch" else scipy.sparse.coo_array(np.ones((6, 10)))
+    if form == "bsr":
+        X = scipy.sparse.bsr_array(X.tocsr(), blocksize=(3, 2))
+    elif form != "torch":
+        X = X.asformat(form)
+    if damage == "coo row":
+        X.row[0] = 2_000_000_000
+    elif damage == "coo negative column":
+        X.col[0] = -2_000_000_000
+    elif damage == "coo length":
+        X.coords = (X.row[:3], X.col)
+    elif damage == "bsr index":
+        X.indices[0] = 2**31 - 1
+    elif damage == "bsr pointer":
+        X.indptr[1] = 100
+    elif damage == "dia offsets":
+        X.offsets = X.offsets[:2]
+    elif damage == "lil row":
+        X.rows[0], X.data[0] = [1], [1.0, 2.0]
+    else:
+        X._indices()[0, 0] = 2_000_000_000
+    with pytest.raises(ValueError, match=f"^{re.escape(SPARSE_DAMAGE[damage])}$"):
+        SparseJL(4).fit((6, 10)).transform(X)
+
+
 def test_objections_are_one_sentence() -> None:
     estimator = SparseJL(4).fit((6, 10))
     X = np.ones((6, 10))
