@@ -22,7 +22,7 @@ from sdp.maxcut.proof import CycleRows, PositiveWeights, Proof, Split
 from sdp.maxcut.rows import packing_bound, packing_rows
 from sdp.maxcut.separation import Rows
 
-MESH_DEGREE = 8.0  # mean degree up to which short cycles are looked for
+MESH_DEGREE = 7.0  # mean degree up to which short cycles are looked for; king's moves have 8, and no faces
 NEARLY_PLANAR = 0.9  # of the cycles that a planar drawing has: from there on they are worth matching
 PARTLY_PLANAR = 0.25  # of the cycles: from there on linear programs over them prove more than the relaxation
 SMALL = 1000  # edges of a block up to which linear programs are always worth trying
