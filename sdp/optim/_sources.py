@@ -1,7 +1,8 @@
 """Where gradients and Hessians of an expectation come from: exactly, by quadrature, in independent batches, at given
 points.
 
-All in float64, whatever the point's dtype: what a certificate says should not hang on float32's last digits.
+All in float64, whatever the point's dtype: what a certificate says should not hang on float32's last digits. A
+quadrature is believed only where a small sample does not contradict it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from sdp.expectation.estimate import Blocks, Estimate, flatten_blocks
 from sdp.expectation.expectation import Expectation
+from sdp.optim.crosscheck import contradicts, in_double
 from sdp_kernels import gaussian
 
 PURPOSE_FRESH = 107  # seeds of fresh draws, beside the streams in `lanczos.py`
+_CHECK = 1 << 21  # position of the seed that quadratures are checked with, beyond those of batches
 LEAST_EVALUATIONS = 64  # of a batch: fewer, and its mean may be far from normal
 
 
@@ -50,6 +53,7 @@ class Source:
         is_gaussian: whether x is Gaussian by construction.
         expectations: what the batches were computed from, for products with the whole Hessian; empty for given
             points.
+        objection: why a quadrature was not believed, so that `batches` are sampled; empty otherwise.
     """
 
     batches: list[Batch]
@@ -60,6 +64,7 @@ class Source:
     enough: bool
     is_gaussian: bool
     expectations: list[Expectation]
+    objection: str = ""
 
     @property
     def is_sampled(self) -> bool:
@@ -78,13 +83,17 @@ def of_expectation(F: Expectation, n_batches: int, seed: int, *, smooth: bool) -
     whole = F.redrawn(seed=fresh_seed(seed, 0), precision="exact")
     gradient = whole.grad()
     hessian = whole.hessian_z() if smooth else None
-    deterministic = ("exact", "quadrature")
+    deterministic, objection = ("exact", "quadrature"), ""
     if gradient.method in deterministic and (hessian is None or hessian.method in deterministic):
         gradient_error = float(torch.linalg.vector_norm(flatten_blocks(gradient.half_width())))
         hessian_error = 0.0 if hessian is None else float(torch.linalg.matrix_norm(hessian.half_width()))
         n = gradient.n_samples + (0 if hessian is None else hessian.n_samples)
         made = _batch(gradient, hessian)
-        return Source([made], gradient.method, n, gradient_error, hessian_error, True, True, [whole])
+        if "quadrature" in (gradient.method, "exact" if hessian is None else hessian.method):
+            error = (gradient_error, hessian_error)
+            objection = contradicts(whole, made.W, made.b, made.H, error, fresh_seed(seed, _CHECK)) or ""
+        if not objection:
+            return Source([made], gradient.method, n, gradient_error, hessian_error, True, True, [whole])
     each = max(2, F.n_samples // n_batches // 2 * 2)
     method = "sobol" if gradient.method == "sobol" else "sampling"
     drawn = [
@@ -93,7 +102,7 @@ def of_expectation(F: Expectation, n_batches: int, seed: int, *, smooth: bool) -
     ]
     batches = [_batch(one.grad(), one.hessian_z() if smooth else None) for one in drawn]
     enough = each >= LEAST_EVALUATIONS and n_batches >= 8
-    return Source(batches, method, each * n_batches, 0.0, 0.0, enough, True, drawn)
+    return Source(batches, method, each * n_batches, 0.0, 0.0, enough, True, drawn, objection)
 
 
 def of_points(F: Expectation, points: Tensor, n_batches: int, *, smooth: bool) -> Source:
@@ -112,7 +121,7 @@ def of_points(F: Expectation, points: Tensor, n_batches: int, *, smooth: bool) -
         n_batches = max(1, len(points) // 2)
     if len(points) < 1 or not bool(torch.isfinite(points).all()):
         raise ValueError("`points` must hold at least one x, all of them finite.")
-    batches = [_at_points(F, part.to(F.W), smooth=smooth) for part in points.tensor_split(n_batches)]
+    batches = [_at_points(F, part.to(F.W.device), smooth=smooth) for part in points.tensor_split(n_batches)]
     enough = len(points) // n_batches >= LEAST_EVALUATIONS and n_batches >= 8
     return Source(batches, "given points", len(points), 0.0, 0.0, enough, False, [])
 
@@ -124,19 +133,20 @@ def _batch(gradient: Estimate[Blocks], hessian: Estimate[Tensor] | None) -> Batc
 
 
 def _at_points(F: Expectation, x: Tensor, *, smooth: bool) -> Batch:
-    W, b, k = F.W.detach(), F.b.detach(), len(F.b)
+    W, b, k = F.W.detach().double(), F.b.detach().double(), len(F.b)
     rows = getattr(F.head, "rows", None)
+    x = x.double()
     z = (x @ W.T + b).requires_grad_(True)
-    u = [x @ rows.T] if isinstance(rows, Tensor) else []
+    u = [x @ rows.detach().double().T] if isinstance(rows, Tensor) else []
+    function, theta = in_double(F)
     with torch.enable_grad():
-        values = F.head(torch.cat([z, *u], 1))
-        theta = list(F.theta)
         gz, *gtheta = torch.autograd.grad(
-            values.mean(), [z, *theta], create_graph=True, allow_unused=True, materialize_grads=True
-        )
+            function(torch.cat([z, *u], 1)).mean(), [z, *theta], create_graph=True, allow_unused=True,
+            materialize_grads=True,
+        )  # fmt: skip
         H = torch.zeros((k, k), dtype=torch.float64, device=x.device)
         for row in range(k if smooth and gz.requires_grad else 0):
-            H[row] = torch.autograd.grad(gz[:, row].sum(), z, retain_graph=True)[0].double().sum(0)
-    slope = gz.detach().double()
-    flat = torch.cat([part.detach().double().flatten() for part in gtheta]) if theta else slope.new_zeros(0)
-    return Batch(slope.T @ x.double(), slope.sum(0), flat, 0.5 * (H + H.T) if smooth else None)
+            H[row] = torch.autograd.grad(gz[:, row].sum(), z, retain_graph=True)[0].sum(0)
+    slope = gz.detach()
+    flat = torch.cat([part.detach().flatten() for part in gtheta]) if theta else slope.new_zeros(0)
+    return Batch(slope.T @ x, slope.sum(0), flat, 0.5 * (H + H.T) if smooth else None)

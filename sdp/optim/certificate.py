@@ -45,7 +45,8 @@ class Certificate:
         curvature: range of the lowest eigenvalue in the directions covered; infinite ends where it is undefined.
         eps: tolerance of the gradient.
         curvature_tolerance: of the curvature, sqrt(rho eps) in the papers.
-        delta: probability that any statement here is wrong; 0 where nothing was sampled.
+        delta: probability that any range here is wrong through what was drawn; 0 where nothing was. It does not speak
+            of the assumptions in `notes`, such as those of a quadrature.
         deltas: how it was split.
         covers: which variables, in words.
         decided_by: what decided, or what would, in words.
@@ -56,7 +57,8 @@ class Certificate:
         method: "exact", "quadrature", "sampling", "given points", "dense" or "chebyshev".
         n_samples: evaluations of the head behind it; 0 for a plain function.
         products: Hessian-vector products behind it.
-        kuczynski: Kuczynski and Wozniakowski's lower bound of the curvature, where Lanczos was used; else -inf.
+        kuczynski: Kuczynski and Wozniakowski's lower bound of the curvature, where Lanczos was used; else -inf. For
+            comparison: wrong with the probability of the curvature's lower bound, on top of `delta`.
         direction: (n,) float64 along which the curvature is at most `curvature.upper`; None where it is undefined.
         notes: what the reader should know.
     """
