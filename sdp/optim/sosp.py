@@ -29,6 +29,7 @@ from sdp.expectation.expectation import Expectation
 from sdp.optim._sources import Batch, Source, of_expectation, of_points
 from sdp.optim.certificate import UNDECIDED, Certificate, Lemma, verdict
 from sdp.optim.certify_function import UNDEFINED
+from sdp.optim.crosscheck import N_DRAWS
 from sdp.optim.curvature import curvature_bounds
 from sdp.optim.intervals import Range, curvature_range, mean_curvature_range, norm_range
 from sdp.optim.operator import ASSUMED_ULPS, Operator
@@ -36,14 +37,18 @@ from sdp.optim.operator import ASSUMED_ULPS, Operator
 VARIABLES = ("z", "Wb", "all")
 N_BATCHES = 16  # halves of 8: Student's t of 7 degrees of freedom is 1.6 times the normal's at 1e-3
 EPS_SHARE = 0.1  # of lam, the default tolerance of the gradient: with a curvature of -lam, ||W||_F is then at most 0.1
-SHARES = (
-    "gradient lower",
-    "gradient upper",
-    "gradient in W",
-    "curvature lower",
-    "curvature upper",
-    "Stein residual",
-)
+# What `delta` is split over: the claims that a sampled certificate makes, each an event of its own.
+SHARES: dict[str, tuple[str, ...]] = {
+    "z": (
+        "gradient lower",
+        "gradient upper",
+        "gradient in W",
+        "curvature lower",
+        "curvature upper",
+        "Stein residual",
+    )
+}
+SHARES["Wb"] = SHARES["all"] = (*SHARES["z"], "curvature in b lower")  # the last is the lemma's
 _WORDS = {
     "z": "gradient in (W, b), curvature in b (the k directions of z), which is all that the lemma asks; the head's "
     "parameters are held fixed",
@@ -80,8 +85,10 @@ def certify(
         seed: of the fresh draws, which are not those of any `Expectation` with a small seed.
 
     Returns:
-        The certificate. At W = 0 it is exact, up to rank 4 a quadrature, and otherwise sampled; too few samples
-        (64 evaluations a batch, 8 batches) are "undecided", never True.
+        The certificate. At W = 0 it is exact, up to rank 4 a quadrature unless 4,096 draws contradict it, and otherwise
+        sampled; too few samples (64 evaluations a batch, 8 batches) are "undecided", never True. What a quadrature
+        says carries no probability: a feature that lies between its nodes, and that fewer than about 1 of 1,000
+        draws meet, goes unseen.
 
     Raises:
         ValueError: `lam` is not above 0, or another number is out of its range.
@@ -109,12 +116,12 @@ def certify(
         source = of_expectation(F, n_batches, seed, smooth=smooth)
     else:
         source = of_points(F, points, n_batches, smooth=smooth)
-    share = delta / len(SHARES)
+    share = delta / len(SHARES[variables])
     W = F.W.detach().double()
     slope = _norm(
         source, [_in_all(batch, W, lam, variables) for batch in source.batches], share, source.gradient_error
     )
-    covers, deltas = _WORDS[variables], dict.fromkeys(SHARES, share) if source.is_sampled else {}
+    covers, deltas = _WORDS[variables], dict.fromkeys(SHARES[variables], share) if source.is_sampled else {}
     notes = _notes(source)
     if objection is not None:
         is_sosp: bool | str = False if slope.lower > eps else UNDECIDED
@@ -127,7 +134,13 @@ def certify(
     bounds, products = in_z, 0
     extra: dict[str, Any] = {}
     if variables != "z":
-        bounds, direction, products, extra = _whole_curvature(F, source, lam, variables, bend, share, seed)
+        # Where nothing else is random, all of delta is for the products' start.
+        alone = share if source.is_sampled else delta
+        bounds, direction, products, spent, extra = _whole_curvature(
+            F, source, lam, variables, bend, alone, seed
+        )
+        if not source.is_sampled and spent > 0.0:
+            deltas = {"curvature lower": spent}
     is_sosp, why, needed = verdict(
         slope, bounds, eps, bend, source.n_samples if source.is_sampled else 0, enough=source.enough
     )
@@ -138,7 +151,7 @@ def certify(
             "b says nothing about W"
         )
     return Certificate(
-        is_sosp, slope, bounds, eps, bend, delta if source.is_sampled or products else 0.0, deltas, covers, why, needed,
+        is_sosp, slope, bounds, eps, bend, delta if deltas else 0.0, deltas, covers, why, needed,
         lemma=lemma, lam=lam, method=source.method, n_samples=source.n_samples, products=products,
         direction=direction, notes=notes, **extra,
     )  # fmt: skip
@@ -194,17 +207,17 @@ def _away_from(rows: object) -> Any:
 
 def _whole_curvature(
     F: Expectation, source: Source, lam: float, variables: str, bend: float, share: float, seed: int
-) -> tuple[Range, Tensor, int, dict[str, Any]]:
-    """Range of the lowest eigenvalue of the Hessian of f, a direction, products, and further fields."""
+) -> tuple[Range, Tensor, int, float, dict[str, Any]]:
+    """Range of the lowest eigenvalue of the Hessian of f, a direction, products, delta spent, and further fields."""
     operators = [_hessian(one, lam, variables) for one in source.expectations]
     if source.is_sampled:
         bounds, direction, _ = mean_curvature_range(operators, share, share, target=-bend, seed=seed)
-        return bounds, direction, sum(operator.products for operator in operators), {}
+        return bounds, direction, sum(operator.products for operator in operators), 2.0 * share, {}
     found = curvature_bounds(operators[0], delta=share, target=-bend, seed=seed)
     # The quadrature's error in H is that in the block of b; other blocks are taken to be no worse.
     error = source.hessian_error
     bounds = Range(found.lower - error, found.upper, found.upper + error)
-    return bounds, found.direction, found.products, {"kuczynski": found.kuczynski}
+    return bounds, found.direction, found.products, found.delta, {"kuczynski": found.kuczynski}
 
 
 def _hessian(F: Expectation, lam: float, variables: str) -> Operator:
@@ -226,8 +239,12 @@ def _hessian(F: Expectation, lam: float, variables: str) -> Operator:
 def _notes(source: Source) -> tuple[str, ...]:
     if source.method == "quadrature":
         return ("errors of quadrature are three times the difference of two orders: they hold for smooth heads, and "
-                "are no probability",)  # fmt: skip
-    return ("intervals take batch means to be normal",) if source.is_sampled else ()
+                f"are no probability; {N_DRAWS:,} draws did not contradict them, and would not see what happens in "
+                "fewer than about 1 of 1,000",)  # fmt: skip
+    if not source.is_sampled:
+        return ()
+    doubt = (f"{source.objection}: sampled instead",) if source.objection else ()
+    return (*doubt, "intervals take batch means to be normal")
 
 
 def _checked(

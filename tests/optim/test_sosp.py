@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import sdp
 from sdp.optim.certify_function import certify_function
+from sdp.optim.crosscheck import contradicts
 from sdp.optim.pgd import PGD
 from sdp.optim.sosp import certify
 
@@ -169,6 +171,64 @@ def test_the_lemma_bounds_w_and_nothing_is_lost(name: str, d: int) -> None:
         assert float(F.head(F.b)) <= float(low)
 
 
+class TestQuadratureIsChecked:
+    """Smooth heads with bumps between the nodes, which all orders up to 95 miss."""
+
+    @staticmethod
+    def bumps(z: Tensor) -> Tensor:
+        u, narrow = z[..., 0], 2e-5
+        bump = sum(torch.exp(-0.5 * ((u - at) / narrow) ** 2) for at in (1.35e-3, -1.35e-3))
+        return 0.5 * u**2 - 5e-4 * bump
+
+    def test_bumps_between_the_nodes_are_never_passed_over(self) -> None:
+        # By a dense integral the curvature is -5.6; by the quadrature, 1 to all digits.
+        for seed in range(5):
+            found = certify(scalar(self.bumps, 1e-3, 0.0), LAM, seed=seed)
+            assert found.is_sosp is not True
+            assert found.curvature_lower <= -5.6 <= found.curvature_upper
+            assert found.method == "sampling"
+            assert "between the quadrature's nodes: sampled instead" in found.notes[0]
+            assert found.delta == 0.01
+
+    @pytest.mark.parametrize("k", [1, 2, 3, 4])
+    def test_smooth_heads_are_believed(self, k: int) -> None:
+        rng = np.random.default_rng(k)
+        for seed, (name, head) in itertools.product(range(5), SMOOTH.items()):
+            W = torch.from_numpy(0.4 * rng.normal(size=(k, 6)))
+            F = sdp.Expectation(head, W, torch.from_numpy(rng.normal(size=k)))
+            found = certify(F, LAM, seed=seed)
+            assert found.method == "quadrature", (name, seed)
+            assert found.delta == 0.0
+            assert any("are no probability" in note for note in found.notes)
+
+    def test_a_sample_that_disagrees_with_means_is_heard(self) -> None:
+        F = scalar(well, 0.5, 0.3)
+        W, b, H = F.grad().value.W, F.grad().value.b, F.hessian_z().value
+        assert contradicts(F, W, b, H, (0.0, 0.0), 0) is None
+        for wrong in ((W + 1.0, b, H), (W, b + 1.0, H), (W, b, H + 1.0)):
+            assert contradicts(F, *wrong, (0.0, 0.0), 0) == "a sample contradicts the quadrature's means"
+            assert contradicts(F, *wrong, (2.0, 2.0), 0) is None  # the quadrature said as much
+
+
+SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
+    "wells": lambda z: ((z**2 - 1) ** 2).sum(-1),
+    "tanh": lambda z: torch.tanh(0.2 * z).pow(2).sum(-1),
+    "exponential": lambda z: torch.exp(z.sum(-1)),
+    "wave": lambda z: torch.cos(3.0 * z.sum(-1)) + z[..., 0],
+}
+
+
+def test_points_are_averaged_in_float64_whatever_the_dtype() -> None:
+    # (z + 1e4)^2 / 2 - 1e4 z has the gradient z, of which float32 keeps nothing at z = 3e-4.
+    def shifted(z: Tensor) -> Tensor:
+        return 0.5 * (z[..., 0] + 1e4) ** 2 - 1e4 * z[..., 0]
+
+    F = sdp.Expectation(shifted, torch.zeros(1, 1), torch.tensor([3e-4]))
+    found = certify(F, 0.1, points=torch.zeros(1024, 1), eps=1e-4)
+    assert found.gradient.estimate == pytest.approx(3e-4, rel=1e-6)
+    assert found.is_sosp is False
+
+
 class TestNearSaddles:
     """True is never wrong at points whose lowest curvature lies just below the tolerance."""
 
@@ -252,6 +312,31 @@ class TestSampled:
         assert found.samples_needed is not None
         assert found.samples_needed > 16
         assert "batches would decide" in found.decided_by
+
+    @pytest.mark.parametrize("variables", ["Wb", "all"])
+    def test_the_whole_hessian_by_sampling(self, variables: str) -> None:
+        F = self.expectation(4096, 1.5)
+        # Of f in (W, b): w'w is 2e-5 at most, so that blocks are those at W = 0, to 1e-4: .5 I in b, .5 + 2 lam in W.
+        found = certify(F, 0.1, eps=0.05, variables=variables)
+        assert found.is_sosp is True
+        assert found.curvature_lower <= 0.5 + 1e-4
+        assert found.curvature_upper >= 0.5 - 1e-4
+        # Every claim has its share: two ranges of the gradient and of the curvature, and the lemma's three.
+        assert len(found.deltas) == 7
+        assert set(found.deltas.values()) == {0.01 / 7}
+
+    def test_what_is_exact_spends_no_delta(self) -> None:
+        for variables in ("z", "Wb", "all"):
+            found = certify(scalar(well, 0.1, 1.0), LAM, variables=variables, eps=1.0)
+            assert (found.delta, found.deltas) == (0.0, {})
+
+    def test_products_alone_spend_all_of_delta(self) -> None:
+        # 2,101 variables are more than are formed densely: the start of Chebyshev's iteration is random, nothing else.
+        W, b = torch.zeros(1, 2100, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        found = certify(sdp.Expectation(well, W, b), LAM, variables="Wb")
+        assert found.is_sosp is True
+        assert (found.method, found.products > 0) == ("exact", True)
+        assert (found.delta, found.deltas) == (0.01, {"curvature lower": 0.01})
 
     def test_the_whole_hessian_agrees_with_the_block(self) -> None:
         F = scalar(well, 0.1, 1.0)
