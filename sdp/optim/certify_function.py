@@ -40,6 +40,9 @@ def certify_function(
 
     The point is second-order stationary to the tolerances if ||grad f|| <= eps and lambda_min(hess f) >= -curvature.
 
+    Arithmetic is that of `params`. Gradient and products are taken to err by 32 ulps of their size, which `notes` say:
+    where large terms cancel inside f, float32 may lose all of a gradient that float64 shows.
+
     Args:
         f: the loss, a scalar tensor with a graph to `params`; called without arguments, or with each of `batches`.
         params: tensors that require gradients, of one dtype and device, at the point to certify.
@@ -101,7 +104,7 @@ def certify_function(
     return Certificate(
         is_sosp, slope, bounds, eps, bend, found.delta, {"curvature lower": found.delta}, covers, why, None,
         method=found.method, products=found.products, kuczynski=found.kuczynski, direction=found.direction,
-        notes=found.notes,
+        notes=(_rounding_assumed(points), *found.notes),
     )  # fmt: skip
 
 
@@ -141,7 +144,7 @@ def _of_batches(
     return Certificate(
         is_sosp, slope, bounds, eps, bend, delta, deltas, covers, why, needed, method=f"{found}, sampling",
         n_samples=len(batches), products=sum(operator.products for operator in operators), direction=direction,
-        notes=("intervals take batch means to be normal",),
+        notes=("intervals take batch means to be normal", _rounding_assumed(points)),
     )  # fmt: skip
 
 
@@ -150,6 +153,15 @@ def _undefined(slope: Range, eps: float, bend: float, covers: str, why: str) -> 
     return Certificate(
         is_sosp, slope, UNDEFINED, eps, bend, 0.0, {}, covers, why, None, method="none", notes=(why,)
     )  # fmt: skip
+
+
+def _rounding_assumed(points: list[Tensor]) -> str:
+    dtype = points[0].dtype
+    name = str(dtype).removeprefix("torch.")
+    return (
+        f"assumes that the gradient errs by at most {ASSUMED_ULPS * torch.finfo(dtype).eps:.1g} of its norm ({name}), "
+        "which large terms that cancel inside `f` break; float64 parameters would show it"
+    )
 
 
 def _warn_of_kinks(loss: Tensor) -> str | None:

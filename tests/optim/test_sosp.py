@@ -229,6 +229,18 @@ def test_points_are_averaged_in_float64_whatever_the_dtype() -> None:
     assert found.is_sosp is False
 
 
+def test_the_rounding_that_is_assumed_is_said() -> None:
+    # The same function in float32: its gradient of 3e-4 is computed as 0, and only the assumption says so.
+    for dtype, verdict in ((torch.float32, True), (torch.float64, False)):
+        p = torch.tensor([3e-4], dtype=dtype, requires_grad=True)
+        found = certify_function(lambda p=p: (0.5 * (p + 1e4) ** 2 - 1e4 * p).sum(), [p], eps=1e-4)
+        assert found.is_sosp is verdict
+        assert "the gradient errs by at most" in found.notes[0]
+        assert str(dtype).removeprefix("torch.") in found.notes[0]
+        batched = certify_function(lambda a, p=p: a * (p**2).sum(), [p], batches=[torch.ones(())] * 8)
+        assert found.notes[0] in batched.notes
+
+
 class TestNearSaddles:
     """True is never wrong at points whose lowest curvature lies just below the tolerance."""
 
