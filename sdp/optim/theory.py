@@ -8,7 +8,8 @@ point found has ||grad f|| <= eps and lambda_min(hess f) >= -sqrt(rho eps). dim 
            eps)), and at most (chi^4 / c^3) ell gap / eps^2 steps and one more wait: while the gradient is large a
            step lowers f by at least c^3 eps^2 / (chi^4 ell) for c <= 1/2, otherwise a wait lowers it by `decrease`,
            or the run ends.
-    2021   iota = c max(ln(dim ell gap / (rho eps delta)), 1),  step 1/ell,  radius eps / (400 iota^3),
+    2021   iota = c max(ln(dim ell gap / (rho eps delta)), 1),  step 1/ell,  radius step eps / (400 iota^3): noise of
+           norm eps / (400 iota^3), which has the units of a gradient, is stepped along as one, x - step noise;
            wait ell iota / sqrt(rho eps),  decrease sqrt(eps^3/rho) / (50 iota^3),
            8 max(gap wait / decrease, gap ell / eps^2) steps, of which at least half are such points; no stopping
            rule.
@@ -38,7 +39,7 @@ class Constants:
     Attributes:
         year: of the paper.
         step: learning rate, in units of x^2 / f.
-        radius: of the noise; for stochastic gradients its norm as a gradient, in units of f / x.
+        radius: of the noise, in units of x; for stochastic gradients its norm as a gradient, in units of f / x.
         gradient: the gradient test, in units of f / x.
         decrease: by which f must fall within `wait` steps of a perturbation, in units of f; 2021 has no such test.
         wait: steps between perturbations.
@@ -101,7 +102,7 @@ def pgd_2021(
     return Constants(
         year=2021,
         step=1.0 / ell,
-        radius=eps / (400.0 * iota**3),
+        radius=eps / (400.0 * iota**3) / ell,
         gradient=eps,
         decrease=decrease,
         wait=math.ceil(wait),
@@ -115,12 +116,17 @@ def psgd_2021(
     """Constants of stochastic gradients of variance sigma^2, 2021.
 
         N = 1 + min(sigma^2 / eps^2 + ell / sqrt(rho eps), sigma^2 dim / eps^2),  step 1 / (iota^9 ell N),
-        noise eps sqrt(N) up to logarithms, a new one each step,  iota ell gap N / eps^2 steps up to powers of iota
+        noise eps sqrt(N) up to logarithms, a new one each step,  wait iota / (step sqrt(rho eps)),
+        decrease sqrt(eps^3 / rho) / iota^5,  gap wait / decrease = iota^15 ell gap N / eps^2 steps
 
-    where single samples' gradients are taken to be ell-Lipschitz as well.
+    where single samples' gradients are taken to be ell-Lipschitz as well. The paper states the steps up to powers of
+    iota; these are the ones by which f would have fallen by gap, at one decrease a wait.
 
     Raises:
         ValueError: a number is out of its range.
+
+    >>> psgd_2021(2, ell=1.0, rho=1.0, eps=0.5, gap=0.5, delta=0.5, sigma=0.0).promised_steps
+    269
     """
     _check(dim, ell, rho, eps, gap, delta)
     if not (math.isfinite(sigma) and sigma >= 0.0):
@@ -128,14 +134,16 @@ def psgd_2021(
     iota = c * max(math.log(dim * ell * gap / (rho * eps * delta)), 1.0)
     samples = 1.0 + min(sigma**2 / eps**2 + ell / math.sqrt(rho * eps), sigma**2 * dim / eps**2)
     step = 1.0 / (iota**9 * ell * samples)
+    wait = iota / (step * math.sqrt(rho * eps))
+    decrease = math.sqrt(eps**3 / rho) / iota**5
     return Constants(
         year=2021,
         step=step,
         radius=eps * math.sqrt(samples),
         gradient=eps,
-        decrease=math.sqrt(eps**3 / rho) / iota**5,
-        wait=math.ceil(iota / (step * math.sqrt(rho * eps))),
-        promised_steps=math.ceil(gap * iota / (step * eps**2)),
+        decrease=decrease,
+        wait=math.ceil(wait),
+        promised_steps=math.ceil(gap * wait / decrease),
     )
 
 

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from sdp.optim.certify_function import certify_function
+from sdp.optim.perturbation import normals_like
 from sdp.optim.pgd import PGD
+from sdp.optim.theory import pgd_2021, psgd_2021
 from tests.reference.saddles import SADDLES, double_well, quadratic
 
 EPS = 1e-3
@@ -120,6 +122,47 @@ def test_theory_ends_where_it_promises(year: int) -> None:
         assert optimizer.n_steps <= constants.promised_steps
     found = certify_function(lambda: f(x), [x], eps=0.16, curvature=math.sqrt(6.0 * 0.16))
     assert found.is_sosp is True
+
+
+@pytest.mark.parametrize(("ell", "gap", "sigma"), [(1.0, 0.5, 0.0), (3.0, 1.0, 0.2), (100.0, 2.0, 1.0)])
+def test_psgd_promises_as_many_waits_as_the_gap_has_decreases(ell: float, gap: float, sigma: float) -> None:
+    found = psgd_2021(50, ell=ell, rho=1.0, eps=0.1, gap=gap, delta=0.1, sigma=sigma)
+    assert found.promised_steps >= 0.99 * gap / found.decrease * (found.wait - 1)
+    assert found.promised_steps <= 1.01 * gap / found.decrease * found.wait
+
+
+def test_stochastic_theory_steps_as_it_says_and_ends_where_it_promises() -> None:
+    # iota = 1 here, so that all powers of it are 1, N = 1 + sigma^2 dim / eps^2 = 3 and the step is 1 / (ell N).
+    x = torch.tensor([1.0, -0.5], dtype=torch.float64, requires_grad=True)
+    optimizer = PGD(
+        [x], mode="theory", stochastic=True, year=2021, eps=0.5, ell=2.0, rho=1.0, gap=0.25, delta=0.9, sigma=0.5,
+        seed=4,
+    )  # fmt: skip
+    found = optimizer.constants
+    assert found is not None
+    assert found.step == pytest.approx(1 / 6)
+    assert found.radius == pytest.approx(0.5 * math.sqrt(3.0))
+    assert found.wait == math.ceil(6 / math.sqrt(0.5))
+    assert found.promised_steps == math.ceil(0.25 * 6 / 0.5**2)
+    closure = closure_of(lambda x: (x**2).sum(), x, optimizer)
+    before = x.detach().clone()
+    optimizer.step(closure)
+    (noise,) = normals_like([x], 4, 0)
+    gradient = 2.0 * before + found.radius / math.sqrt(2.0) * noise
+    assert torch.allclose(x.detach(), before - found.step * gradient)
+    while not optimizer.is_done:
+        optimizer.step(closure)
+    assert optimizer.status == "promised steps"
+    assert optimizer.n_steps == found.promised_steps
+
+
+def test_noise_of_2021_is_a_step_along_noise_in_units_of_a_gradient() -> None:
+    # Measured in other units, x = u / 10, f is the same: ell is 100 and rho 1,000 times as large, eps 10 times.
+    # (iota is 1 in both; its logarithm is of x^2.)
+    here = pgd_2021(1, ell=1.0, rho=1.0, eps=0.1, gap=0.1, delta=0.9)
+    there = pgd_2021(1, ell=100.0, rho=1000.0, eps=1.0, gap=0.1, delta=0.9)
+    assert there.radius == pytest.approx(here.radius / 10.0)
+    assert (there.wait, there.promised_steps) == (here.wait, here.promised_steps)
 
 
 def test_theory_says_how_many_steps_before_it_starts() -> None:
