@@ -7,6 +7,7 @@ certificate is `max_distortion_`, computed over all n (n - 1)/2 pairs. It promis
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from sdp.jl.learning import OBJECTIVES, Learned, learn_all
-from sdp.jl.secants import Distortion, Matrix, balanced_scale, exact_distortion, span
+from sdp.jl.secants import Distortion, Matrix, balanced_scale, distortion_of, exact_distortion, scale_of, span
 
 DENSE_LIMIT = (
     2000  # points whose pairs are all held at once: 32 MB a matrix of them, about ten of which are alive
@@ -48,8 +50,9 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     Attributes:
         components_: A (k, n_features), of the dtype of the fitted points.
         n_components_: k.
-        max_distortion_: the largest | |A (x - x')|^2 / |x - x'|^2 - 1 | over all pairs of distinct fitted points, for
-            `components_` as stored, computed in float64. This is the certificate for these points.
+        max_distortion_: the largest | |A (x - x')|^2 / |x - x'|^2 - 1 | over all pairs of fitted points that differ
+            at all, for `components_` as stored, computed in float64 from the points as given, with an error of about
+            1e-10 times the square of A's largest singular value. This is the certificate for these points.
         mean_distortion_: the mean over those pairs.
         worst_pair_: indices of the pair with the largest.
         variance_: s^2 where the descent on random maps ended, before s was set to 0; 0 for "direct".
@@ -60,8 +63,12 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         n_secants_: pairs that were learned; fewer than all beyond 2,000 points, which go by active sets.
         n_features_in_: n_features.
 
-    Where k reaches the dimension of the span, A is an isometry there. The component of other points outside the span is
-    dropped: for points unlike the fitted ones the map shrinks, and `sdp.GaussianJL` or `sdp.SparseJL` is the choice.
+    Where k reaches the dimension of the span, A is an isometry there. Directions in which the points spread less than
+    1e-10 of what they do in the widest are no part of that span: bring columns of very different size to one scale
+    first. Beside nanoseconds since 1970, columns of size 1 are dropped, and `max_distortion_` is 1.
+
+    The component of other points outside the span is dropped: for points unlike the fitted ones the map shrinks, and
+    `sdp.GaussianJL` or `sdp.SparseJL` is the choice.
 
     Complexity: O(n D min(n, D)) once, then O(n^2 k + n k r) an iteration, r <= min(n - 1, D); memory O(n^2) up to 2,000
     points and O(n r) beyond.
@@ -153,15 +160,24 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise ValueError(f"`iterations` must be a positive integer; got {iterations!r}.")
 
     def _fit(self, X: NDArray[Any], seed: int) -> None:
-        points, basis = span(X.astype(np.float64))
+        dtype, X = X.dtype, X.astype(np.float64)
+        X = np.ldexp(X, -scale_of(X))  # squares of rows of 1e160 overflow, and of 1e-170 vanish
+        points, basis = span(X)
 
         def attempt(k: int, certify: bool) -> _Fitted:
-            return self._fit_for(points, basis, k, X.dtype, seed, certify)
+            return self._fit_for(X, points, basis, k, dtype, seed, certify)
 
         k: Any = self.n_components
         if k == "auto":
             k = _fewest(lambda k: attempt(k, False)[2].largest <= self.eps, len(basis))
         self._learned, self.components_, found = attempt(int(k), bool(self.certify))
+        if self.n_components == "auto" and found.largest > self.eps:
+            warnings.warn(
+                f"no map reached eps = {self.eps}: with {k} components, as many as the points span numerically, the "
+                f"largest distortion is {found.largest:.3g}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         self.n_components_ = len(self.components_)
         self.max_distortion_ = found.largest
         self.mean_distortion_ = found.mean
@@ -171,7 +187,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.n_secants_ = self._learned.n_pairs
 
     def _fit_for(
-        self, points: Matrix, basis: Matrix, k: int, dtype: Any, seed: int, certify: bool
+        self, X: Matrix, points: Matrix, basis: Matrix, k: int, dtype: Any, seed: int, certify: bool
     ) -> _Fitted:
         """A map of k rows, as stored, and what it does to all pairs."""
         rank = len(basis)
@@ -198,9 +214,8 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 learned.n_pairs,
             )
         components = (learned.M @ basis).astype(dtype)
-        # In the span's coordinates the stored map is A V^T: what rounding it costs is part of what is reported.
-        stored = components.astype(np.float64) @ basis.T
-        return learned, components, exact_distortion(points, points @ stored.T)
+        # Of the rows as given: what rounding the map costs and what the span left out is part of what is reported.
+        return learned, components, distortion_of(X, components.astype(np.float64))
 
 
 _Fitted = tuple[Learned, NDArray[Any], Distortion]

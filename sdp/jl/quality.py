@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from sdp.jl.secants import Matrix, coincidence, squared_distances
+from sdp.jl.secants import Matrix, given_blocks, scale_of, squared_distances
 from sdp_kernels import gaussian
 
 PURPOSE_SAMPLE = 123
@@ -35,7 +35,7 @@ class Quality:
 
     Attributes:
         n_rows: rows sampled.
-        n_pairs: pairs of distinct rows among them.
+        n_pairs: pairs among them that differ at all.
         mean: mean distortion; NaN without a pair, as all that follow.
         mean_low, mean_high: interval of the mean over all pairs of the rows sampled from, at `confidence`.
         confidence: of that interval.
@@ -124,14 +124,16 @@ def measure(X: Any, Y: Any, *, names: NDArray[np.int64] | None = None) -> Qualit
     X, Y = _as_matrix(X, "X"), _as_matrix(Y, "Y")
     if len(X) != len(Y):
         raise ValueError(f"X has {len(X)} rows but Y has {len(Y)}; image i must be of row i.")
-    before, after = squared_distances(X, X), squared_distances(Y, Y)
-    upper = np.triu(before > coincidence(X), 1)
-    first, second = np.nonzero(upper)
+    scale = scale_of(X)
+    X, Y = (
+        np.ldexp(X, -scale),
+        np.ldexp(Y, -scale),
+    )  # no stretch changes, and squares do not overflow or vanish
+    first, second, q = _pairs(X, Y)
     if not len(first):
         nan = math.nan
         empty = (nan,) * len(QUANTILES)
         return Quality(len(X), 0, nan, nan, nan, CONFIDENCE, empty, nan, None, nan, nan, np.empty(0))
-    q = after[first, second] / before[first, second]
     off = np.abs(q - 1.0)
     worst = int(off.argmax())
     pair = (first[worst], second[worst]) if names is None else (names[first[worst]], names[second[worst]])
@@ -148,7 +150,7 @@ def measure(X: Any, Y: Any, *, names: NDArray[np.int64] | None = None) -> Qualit
         float(off[worst]),
         (int(pair[0]), int(pair[1])),
         float(q.mean()),
-        _recall(before, after),
+        _recall(X, Y),
         q,
     )
 
@@ -198,16 +200,26 @@ def _radius(off: Matrix, first: NDArray[np.intp], second: NDArray[np.intp], m: i
     return float(student.ppf(0.5 + CONFIDENCE / 2, m - 1)) * error
 
 
-def _recall(before: Matrix, after: Matrix) -> float:
-    m = len(before)
+def _pairs(X: Matrix, Y: Matrix) -> tuple[NDArray[np.intp], NDArray[np.intp], Matrix]:
+    """Both rows of every pair that differs at all, and q."""
+    found = [(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))]
+    for top, left, q, is_pair in given_blocks(X, images=Y):
+        i, j = np.nonzero(is_pair)
+        found.append((top + i, left + j, q[i, j]))
+    first, second, stretches = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return first, second, stretches
+
+
+def _recall(X: Matrix, Y: Matrix) -> float:
+    m = len(X)
     if m < NEIGHBOURS + 2:
         return math.nan
     nearest = []
-    for squares in (before, after):
-        others = squares.copy()
+    for rows in (X, Y):
+        others = squared_distances(rows, rows)
         np.fill_diagonal(others, np.inf)
         nearest.append(np.argpartition(others, NEIGHBOURS, axis=1)[:, :NEIGHBOURS])
-    shared = sum(len(np.intersect1d(*rows)) for rows in zip(*nearest, strict=True))
+    shared = sum(len(np.intersect1d(*both)) for both in zip(*nearest, strict=True))
     return shared / (NEIGHBOURS * m)
 
 

@@ -17,6 +17,7 @@ Johnson-Lindenstrauss Embeddings" (arXiv 2412.07242).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Matrix = NDArray[np.float64]
+Blocks = Iterator[tuple[int, int, Matrix, NDArray[np.bool_]]]  # first row, first column, q, whether a pair
 
 BLOCK_PAIRS = 1 << 21  # pairs looked at together: 16 MB a float64 array
 # |a|^2 + |b|^2 - 2 a.b loses as many digits as |a - b|^2 is smaller than |a|^2 + |b|^2: below this share
@@ -34,7 +36,10 @@ CANCELLATION = 1e-6
 COINCIDENT = (
     1e-12  # of the largest norm: points closer than this differ by the rounding of their coordinates only
 )
-RANK_TOLERANCE = 1e-10  # of the largest singular value; what is smaller is rounding of float32 input
+FAINT = 1e-280  # squares below this have lost digits to underflow
+RANK_TOLERANCE = (
+    1e-10  # of the largest singular value; what is smaller the decomposition does not resolve well
+)
 
 
 class Secants(Protocol):
@@ -60,8 +65,9 @@ def span(X: Matrix) -> tuple[Matrix, Matrix]:
         X: (n, D) float64, n >= 1.
 
     Returns:
-        C (n, r) and an orthonormal basis V (r, D) with C V = X - mean(X) up to rounding, r <= min(n - 1, D) the
-        numerical rank; the coordinates are ordered by falling variance.
+        C (n, r) and an orthonormal basis V (r, D), r <= min(n - 1, D) the numerical rank; the coordinates are ordered
+        by falling variance. C V = X - mean(X) but for the directions whose singular value is below `RANK_TOLERANCE` of
+        the largest: beside one column of much larger numbers that may be all the others.
 
     Complexity: O(n D min(n, D)).
     """
@@ -90,7 +96,11 @@ def squared_distances(A: Matrix, B: Matrix) -> Matrix:
 
 
 def coincidence(points: Matrix) -> float:
-    """The squared distance up to which two of these points count as one, and have no secant."""
+    """The squared distance up to which two of these points count as one and are not learned.
+
+    For descent only, in the coordinates of a span, whose rounding is of this size. What is reported of a map
+    (`distortion_of`) leaves out no two points that differ.
+    """
     return COINCIDENT**2 * float(np.einsum("ij,ij->i", points, points).max(initial=0.0))
 
 
@@ -204,7 +214,74 @@ class Distortion:
     n_pairs: int
 
 
-def pair_blocks(points: Matrix, Y: Matrix) -> Iterator[tuple[int, int, Matrix, NDArray[np.bool_]]]:
+def scale_of(X: Matrix) -> int:
+    """The exponent e for which 2^-e X, exact by `numpy.ldexp`, has its largest entry in [1/2, 1)."""
+    return math.frexp(float(np.abs(X).max(initial=0.0)))[1]
+
+
+def given_blocks(X: Matrix, *, matrix: Matrix | None = None, images: Matrix | None = None) -> Blocks:
+    """As `pair_blocks`, for rows as they were given: two of them are a pair unless they are equal, however near.
+
+    Distances come from Gram matrices of centred rows; where those cancel, or underflow, the difference x - x' is
+    formed, and its image is A (x - x'), in which no digit of a small distance is lost.
+
+    Args:
+        X: (n, D), scaled so that its squares are in range.
+        matrix: A (k, D); or
+        images: (n, k), of each row, scaled alike.
+
+    Complexity: O(n^2 (D + k)), and D k more for each pair nearer than 1e-3 of its distance from the centre.
+    """
+    centred = X - X.mean(axis=0) if len(X) else X
+    if images is None:
+        assert matrix is not None
+        images = centred @ matrix.T
+    norms = np.einsum("ij,ij->i", centred, centred)
+    side = max(1, min(len(X), int(BLOCK_PAIRS**0.5)))
+    step = max(1, BLOCK_PAIRS // X.shape[1])
+    for top in range(0, len(X), side):
+        rows = slice(top, top + side)
+        for left in range(top, len(X), side):
+            columns = slice(left, left + side)
+            total = norms[rows, None] + norms[None, columns]
+            squares = total - 2.0 * (centred[rows] @ centred[columns].T)
+            is_pair = np.ones(squares.shape, dtype=bool)
+            if top == left:
+                is_pair = np.triu(is_pair, 1)
+            is_near = is_pair & (squares <= np.maximum(CANCELLATION * total, FAINT))
+            q = np.ones_like(squares)
+            np.divide(
+                squared_distances(images[rows], images[columns]), squares, out=q, where=is_pair & ~is_near
+            )
+            near_i, near_j = np.nonzero(is_near)
+            for start in range(0, len(near_i), step):
+                i, j = near_i[start : start + step], near_j[start : start + step]
+                difference = X[top + i] - X[left + j]
+                size = np.abs(difference).max(axis=1)
+                is_pair[i, j] = size > 0
+                size[size == 0] = 1.0
+                difference /= size[:, None]
+                image = (
+                    difference @ matrix.T
+                    if matrix is not None
+                    else (images[top + i] - images[left + j]) / size[:, None]
+                )
+                before, after = (np.einsum("ij,ij->i", d, d) for d in (difference, image))
+                q[i, j] = np.divide(after, before, out=np.ones_like(before), where=before > 0)
+            yield top, left, q, is_pair
+
+
+def distortion_of(X: Matrix, A: Matrix) -> Distortion:
+    """The distortion of all pairs of rows of X (n, D) that differ at all, under the map A (k, D); float64.
+
+    Its own error is about 1e-10 |A|^2, |A| the largest singular value.
+
+    Complexity: as `given_blocks`, in 16 MB arrays whatever n.
+    """
+    return _summary(given_blocks(np.ldexp(X, -scale_of(X)), matrix=A))
+
+
+def pair_blocks(points: Matrix, Y: Matrix) -> Blocks:
     """Every pair once: (first row, first column, q, whether a pair) for blocks of a triangle, O(BLOCK_PAIRS) memory."""
     side = max(1, min(len(points), int(BLOCK_PAIRS**0.5)))
     coincident = coincidence(points)
@@ -223,11 +300,17 @@ def pair_blocks(points: Matrix, Y: Matrix) -> Iterator[tuple[int, int, Matrix, N
 def exact_distortion(points: Matrix, Y: Matrix) -> Distortion:
     """The distortion of all pairs of `points` (n, r) under the embedding Y (n, k), in blocks, float64.
 
+    Points that nearly coincide (`coincidence`) are no pair.
+
     Complexity: O(n^2 (r + k)) operations, 16 MB arrays whatever n.
     """
+    return _summary(pair_blocks(points, Y))
+
+
+def _summary(blocks: Blocks) -> Distortion:
     largest, total, n_pairs, low, high, worst = 0.0, 0.0, 0, 1.0, 1.0, (0, 0)
     is_first = True
-    for top, left, q, is_pair in pair_blocks(points, Y):
+    for top, left, q, is_pair in blocks:
         count = int(np.count_nonzero(is_pair))
         if not count:
             continue

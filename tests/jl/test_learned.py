@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from sdp.jl import learned as learned_module
@@ -143,6 +144,49 @@ def test_the_certificate_is_the_distortion_of_all_pairs(points: Matrix) -> None:
     i, j = fitted.worst_pair_
     worst = reference.stretches(points[[i, j]], fitted.components_)
     assert abs(worst[0] - 1) == pytest.approx(off.max(), rel=1e-9)
+
+
+def true_distortion(X: Matrix, A: Matrix) -> float:
+    """Secants formed one by one and scaled to size 1, over all rows that differ."""
+    first, second = np.triu_indices(len(X), 1)
+    secants = X[first] - X[second]
+    size = np.abs(secants).max(axis=1)
+    secants = secants[size > 0] / size[size > 0, None]
+    return float(np.abs(((secants @ A.T) ** 2).sum(axis=1) / (secants**2).sum(axis=1) - 1).max())
+
+
+@pytest.mark.parametrize("case", ["nanoseconds", "outlier", "twins", "float32"])
+def test_the_certificate_is_of_the_points_as_given(case: str) -> None:
+    """What the span cannot resolve, and points that nearly coincide, are part of what is reported."""
+    rng = np.random.default_rng(SEED)
+    X = rng.standard_normal((30, 20))
+    if case == "nanoseconds":
+        X = np.column_stack([X, 1.7e18 + rng.integers(0, 5, 30) * 3.6e15])
+    elif case == "outlier":
+        X[0] *= 1e12
+    else:
+        X[1] = X[0] * (1 + 2**-50 * rng.integers(-3, 4, 20))
+    fitted = LearnedJL(8, iterations=5, certify=False).fit(X.astype(np.float32) if case == "float32" else X)
+    points = X.astype(np.float32).astype(np.float64) if case == "float32" else X
+    expected = true_distortion(points, fitted.components_.astype(np.float64))
+    assert fitted.max_distortion_ == pytest.approx(expected, rel=1e-8)
+    assert case not in ("nanoseconds", "outlier") or expected > 0.9
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160, 1e300])
+def test_the_size_of_the_points_means_nothing(scale: float) -> None:
+    X = np.random.default_rng(SEED).uniform(-1.0, 1.0, (20, 15))
+    fitted = LearnedJL(6, iterations=5, certify=False).fit(X * scale)
+    assert fitted.max_distortion_ < 0.6
+    assert fitted.max_distortion_ == pytest.approx(true_distortion(X, fitted.components_), rel=1e-6)
+
+
+def test_auto_says_when_it_does_not_reach_eps() -> None:
+    X = np.random.default_rng(SEED).standard_normal((12, 6))
+    X[:, 0] = 1e15 * (np.arange(12) % 3)
+    with pytest.warns(ConvergenceWarning, match=r"no map reached eps = 0\.1: with 1 components"):
+        fitted = LearnedJL(iterations=5).fit(X)
+    assert fitted.max_distortion_ > 0.1
 
 
 def test_close_points_keep_their_digits() -> None:

@@ -32,6 +32,24 @@ def test_distortions_match_pairs_one_by_one() -> None:
     assert np.abs(reference.stretches(X[[i, j]], A) - 1)[0] == pytest.approx(off.max())
 
 
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_the_size_of_the_rows_means_nothing(scale: float) -> None:
+    X = np.random.default_rng(SEED).standard_normal((20, 8))
+    found, expected = measure(X * scale, X[:, :4] * scale), measure(X, X[:, :4])
+    assert found.n_pairs == expected.n_pairs == 190
+    np.testing.assert_allclose(found.stretches, expected.stretches, rtol=1e-9)
+    assert found.recall_at_10 == expected.recall_at_10
+
+
+def test_rows_beside_a_large_one_are_pairs() -> None:
+    X = np.random.default_rng(SEED).standard_normal((20, 8))
+    expected = measure(X[1:], X[1:, :4])
+    X[0] *= 1e200
+    found = measure(X, X[:, :4])
+    assert found.n_pairs == 190
+    np.testing.assert_allclose(found.stretches[19:], expected.stretches, rtol=1e-9)
+
+
 def test_neighbours_that_stay_are_counted() -> None:
     X = np.arange(40.0)[:, None] ** 1.5  # distinct gaps: no ties among neighbours
     assert measure(X, 3 * X).recall_at_10 == 1.0
