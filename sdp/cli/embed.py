@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHECKED_BYTES = 64 << 20  # of rows that `--check` holds, float64
 CHECKED_ROWS = 1000
+MOST_CHECKED_BYTES = 1 << 30  # of the two rows that a check needs at least
 LEARNED_BYTES = 1 << 30  # of rows, float64, that a map may be learned from
 
 
@@ -149,6 +150,10 @@ def _embed(
 
     check_output(output)
     rows = open_source(path, dataset)
+    if checked is not None and 2 * 8 * rows.n_features > MOST_CHECKED_BYTES:
+        raise ValueError(
+            f"`--check` forms rows one number a column; {rows.n_features} columns are too many for it."
+        )
 
     from sdp.jl.stream import Places  # brings torch, for which a bad file should not wait
     from sdp.jl.stream import embed as embed_stream

@@ -20,7 +20,8 @@ from typing import Any
 from scipy.special import gammainc, gammaincc
 
 METHODS = ("classic", "exact")
-MOST = 2**62  # components beyond which a search gives up
+MOST = 2**62  # components; what asks for more is refused
+_TOO_MANY = "`eps` = {eps} asks for more than 2^62 components."
 
 
 def johnson_lindenstrauss_min_dim(
@@ -62,7 +63,7 @@ def johnson_lindenstrauss_min_dim(
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}; got {method!r}.")
     if method == "classic":
-        return max(1, math.ceil(4 * math.log(n_samples) / (eps**2 / 2 - eps**3 / 3)))
+        return _classic(int(n_samples), float(eps))
     return _exact(int(n_samples), float(eps), float(delta))
 
 
@@ -76,6 +77,16 @@ def failure_probability(n_components: int, eps: float) -> float:
     return float(gammaincc(half, half * (1 + eps)) + gammainc(half, half * (1 - eps)))
 
 
+def _classic(n: int, eps: float) -> int:
+    if n == 1:
+        return 1
+    per_log = eps**2 / 2 - eps**3 / 3
+    # Compared as a product: the square of a tiny eps is 0, and the quotient may be infinite.
+    if 4 * math.log(n) > MOST * per_log:
+        raise ValueError(_TOO_MANY.format(eps=eps))
+    return math.ceil(4 * math.log(n) / per_log)
+
+
 def _exact(n: int, eps: float, delta: float) -> int:
     pairs = n * (n - 1) // 2
     if pairs == 0:
@@ -84,7 +95,7 @@ def _exact(n: int, eps: float, delta: float) -> int:
     while failure_probability(enough, eps) * pairs > delta:
         enough *= 2
         if enough > MOST:
-            raise ValueError(f"`eps` = {eps} asks for more than 2^62 components.")
+            raise ValueError(_TOO_MANY.format(eps=eps))
     below = enough // 2
     # p falls as k doubles, and falls throughout where it is as small as a union bound needs.
     while enough - below > 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -130,6 +131,8 @@ def rows_recorded(progress: Path) -> int:
         (["x.npy", "y.npy", "--like", "a", "--eps", ".5"], "`--like` names the map"),
         (["x.npy", "y.npy", "--plot", "q.png"], "`--plot` draws what `--check` measures"),
         (["x.npy", "y.npy", "--kind", "best"], "best"),
+        (["x.npy", "y.npy", "--eps", "1e-200"], "`eps` = 1e-200 asks for more than 2^62 components."),
+        (["x.npy", "y.npy", "--eps", "1e-158"], "`eps` = 1e-158 asks for more than 2^62 components."),
     ],
 )
 def test_what_is_wrong_gets_a_sentence(
@@ -147,6 +150,63 @@ def test_what_is_wrong_gets_a_sentence(
     assert sentence in said.err
     assert said.err.count("\n") == 1
     assert os.listdir(rows.parent) == ["x.npy"]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            MemoryError("Unable to allocate 149. GiB for an array"),
+            "not enough memory; 149 GiB were asked for at once.",
+        ),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 48 bytes. Error code 12"
+            ),
+            "not enough memory; 48 bytes were asked for at once.",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+            "20.00 GiB were asked for at once.",
+        ),
+        (MemoryError(), "not enough memory."),
+        (OverflowError("int too big to convert"), "a number is out of range: int too big to convert."),
+    ],
+)
+def test_lack_of_memory_gets_a_sentence(
+    run_here: Callable[..., int],
+    rows: Path,
+    error: Exception,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def apply(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sdp.jl.maps.Map.apply", apply)
+    assert run_here(rows, rows.parent / "y.npy", "--n-components", 4) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback(
+    run_here: Callable[..., int], rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apply(*arguments: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("sdp.jl.maps.Map.apply", apply)
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_here(rows, rows.parent / "y.npy", "--n-components", 4)
+
+
+def test_rows_too_long_to_check_are_refused_before_the_work(
+    run_here: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_array((3, 10**10)))
+    assert run_here(tmp_path / "x.npz", tmp_path / "y.npy", "--n-components", 4, "--check") == 2
+    assert "10000000000 columns are too many for it" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["x.npz"]
 
 
 def test_nan_is_refused_by_a_real_process(run_sdp: Run, rows: Path, tmp_path: Path) -> None:
