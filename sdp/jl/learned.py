@@ -117,7 +117,11 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:
-        """X A^T, (n, n_components_), of the dtype of X where that is float32 or float64."""
+        """X A^T, (n, n_components_), of the dtype of X where that is float32 or float64.
+
+        One product for all rows: the last bits may depend on how many there are and on BLAS's threads. `sdp embed`
+        goes row by row, where they do not.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         embedded: NDArray[Any] = X @ self.components_.T.astype(X.dtype, copy=False)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sdp.jl.blocks import Block, SparseBlock, as_read
 from sdp_kernels import hadamard, projection
@@ -70,7 +71,10 @@ class Map:
         return np.dtype("<f8") if as_read(dtype) == np.float64 else np.dtype("<f4")
 
     def apply(self, block: Block) -> NDArray[Any]:
-        """Images of the rows of a block, (n, n_components), float64 of float64 rows and float32 of others."""
+        """Images of the rows of a block, (n, n_components), float64 of float64 rows and float32 of others.
+
+        The bits do not depend on blocks or threads; of a learned map, for one build of BLAS on one kind of processor.
+        """
         k, seed = self.n_components, self.seed
         if self.kind == "learned":
             return self._multiply(block)
@@ -87,7 +91,7 @@ class Map:
         return found
 
     def _multiply(self, block: Block) -> NDArray[Any]:
-        """Row by row: a product of many rows may sum each in an order that depends on how many there are."""
+        """Row by row, on one thread: BLAS may sum in an order that depends on how many rows or threads there are."""
         assert self.matrix is not None
         if isinstance(block, SparseBlock):
             from scipy.sparse import csr_array
@@ -97,8 +101,9 @@ class Map:
         dtype = self.output_dtype(block.dtype)
         matrix = self.matrix.astype(dtype, copy=False)
         image = np.empty((len(block), self.n_components), dtype)
-        for row, source in zip(image, block.astype(dtype, copy=False), strict=True):
-            np.matmul(matrix, source, out=row)
+        with threadpool_limits(1, user_api="blas"):
+            for row, source in zip(image, block.astype(dtype, copy=False), strict=True):
+                np.matmul(matrix, source, out=row)
         return image
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from threadpoolctl import threadpool_limits
 
 from sdp.jl import stream
 from sdp.jl.blocks import Block, as_read
@@ -108,6 +109,20 @@ def test_cutting_into_blocks_means_nothing(tmp_path: Path, kind: str, dtype: str
     assert one.tobytes() == some.tobytes() == whole.tobytes()
     assert whole.dtype == (np.float64 if dtype == "float64" else np.float32)
     assert np.abs(whole).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("k", "n_features", "dtype"), [(20, 20_000, "f8"), (64, 4096, "f4"), (3, 50_000, "f4")]
+)
+def test_threads_mean_nothing_to_a_learned_map(k: int, n_features: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    learned = Map("learned", n_features, k, matrix=rng.standard_normal((k, n_features)).astype(dtype))
+    X = rng.standard_normal((3, n_features)).astype(dtype)
+    images = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            images.append(learned.apply(X).tobytes())
+    assert images[0] == images[1]
 
 
 # An empty column of lists does not say how long its lists would be; an empty shard is among the shards of every test.
