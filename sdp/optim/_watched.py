@@ -121,6 +121,8 @@ class Watched(Optimizer):
     def _look(self, *, keep: bool) -> None:
         """Set `grad_norm`; keep a copy of a good point if asked, or go back to the last one from a bad one."""
         gradients = [cast(Tensor, point.grad) for point in self._points()]
+        if any(gradient is None for gradient in gradients):
+            raise ValueError("no parameter has a gradient: call backward before step, or pass a closure.")
         if any(gradient.is_sparse for gradient in gradients):
             raise TypeError("gradients must be dense; one is sparse.")
         norms = torch._foreach_norm(gradients) if gradients else []
@@ -155,6 +157,8 @@ class Watched(Optimizer):
         self._count("n_evaluations")
         with torch.enable_grad():
             loss = closure()
+        if all(point.grad is None for point in self._points()):
+            raise ValueError("no parameter has a gradient: the closure must call backward before it returns.")
         return float(loss)
 
     def _remember(self, loss: float) -> float:
@@ -163,10 +167,20 @@ class Watched(Optimizer):
         return loss
 
     def _versions(self) -> tuple[Any, ...]:
+        """What tells that neither the point nor its gradient has changed.
+
+        Torch counts no changes through `.data`; where they are, lengths and sums tell, each of one pass over the
+        numbers. A change through `.data` that keeps both bit for bit, or one of a gradient, goes unseen.
+        """
+        points = self._points()
+        lengths = [float(length) for length in torch._foreach_norm([point.detach() for point in points])]
         return tuple(
-            (id(point.grad), point._version, None if point.grad is None else point.grad._version)
-            for point in self._points()
-        )
+            (
+                id(point.grad), point._version, None if point.grad is None else point.grad._version,
+                point.data_ptr(), length, float(point.detach().sum()),
+            )
+            for point, length in zip(points, lengths, strict=True)
+        )  # fmt: skip
 
     def _keep(self, name: str) -> None:
         for point in self._points():

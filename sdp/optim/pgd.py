@@ -18,11 +18,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sdp.expectation.checks import check_integer
 from sdp.optim._watched import EVERY_STEP_BELOW, LOOK_EVERY, START, Closure, Watched
 from sdp.optim.descent import inner
 from sdp.optim.escape import negative_curvature_step
 from sdp.optim.perturbation import norm_of, normals_like
 from sdp.optim.theory import Constants, pgd_2017, pgd_2021, psgd_2021, refuse_endless
+from sdp_kernels import gaussian
 
 MODES = ("practical", "theory")
 LINE_SEARCHES = ("backtracking", "lipschitz", "none")
@@ -60,8 +62,8 @@ class PGD(Watched):
             the gradient vanishes before, and at most 20,000.
         hvp: Hessian-vector product at the current point, from a list of tensors shaped as the parameters to another.
         stochastic: gradients are noisy: PSGD, Gaussian noise in every step and no test of it.
-        seed: of the noise, which is numbered: the same seed gives the same run, and a resumed run goes on as it would
-            have.
+        seed: in [0, 2^63), of the noise, which is numbered: the same seed gives the same run, and a resumed run goes on
+            as it would have.
         foreach: use torch's multi-tensor functions; by default on accelerators.
         ell: gradient-Lipschitz constant, for the theory, and so the next.
         rho: Hessian-Lipschitz constant.
@@ -117,6 +119,7 @@ class PGD(Watched):
         force: bool = False,
     ) -> None:
         _check(lr, mode, momentum, line_search, eps, curvature, perturb, wait, stochastic)
+        check_integer("seed", seed, 0, gaussian.SEEDS - 1)
         super().__init__(params, {"lr": lr, "momentum": momentum, "foreach": foreach, **START})
         self.mode, self.eps, self.perturb, self.wait = mode, eps, perturb, wait
         self.curvature = math.sqrt(eps) if curvature is None else curvature
@@ -146,7 +149,7 @@ class PGD(Watched):
             The loss after the step of backtracking, before it otherwise; None without a closure.
 
         Raises:
-            ValueError: a closure is required.
+            ValueError: a closure is required, or did not call backward.
             FloatingPointError: a gradient is not finite.
         """
         if self.mode == "theory":
