@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +87,8 @@ def discover(
 ) -> int:
     """Train a network on labels h(Ux) that depend on few directions, and watch its first layer find them.
 
-    Every parameter is trained; weight decay acts on the first layer alone. Ctrl-C ends the run early and keeps it.
+    Every parameter is trained; weight decay acts on the first layer alone. Ctrl-C ends the run early and keeps it;
+    while the certificate is computed, it ends that and keeps the run.
     """
     _check_outputs(out=out, plot=plot)
     if certify and (lam <= 0 or noise or teacher == "none"):
@@ -101,7 +103,13 @@ def discover(
                 iota=iota, loss=loss, optimizer=optimizer, lr=lr, lam=lam, steps=steps, batch=batch,
                 n_train=n_train, noise=noise, seed=seed, callback=callback,
             )  # fmt: skip
-        bound = _certificate(result) if certify and result.status == "steps done" else None
+        bound, is_cut_short = None, result.status == "interrupted"
+        if certify and result.status == "steps done":
+            try:
+                bound = _certificate(result)
+            except KeyboardInterrupt:  # the run is done and worth as much without
+                is_cut_short = True
+                result = replace(result, notes=(*result.notes, "the certificate was interrupted"))
 
     # The user who stopped the run wants its result: a second Ctrl-C must not tear the files.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -115,7 +123,7 @@ def discover(
     if result.status == "diverged":
         _errors.say(f"{result.notes[-1]}.")
         return DIVERGED
-    return _errors.INTERRUPTED if result.status == "interrupted" else _errors.SOLVED
+    return _errors.INTERRUPTED if is_cut_short else _errors.SOLVED
 
 
 def _check_outputs(**outputs: Path | None) -> None:

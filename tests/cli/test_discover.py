@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from sdp.cli import discover
+from sdp.cli.main import main
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]
 SMALL = ["discover", "--dim", "24", "--rank", "2", "--width", "16", "--depth", "2", "--lam", "5e-3"]
@@ -78,6 +81,25 @@ def test_interrupt_keeps_what_there_is(start_sdp: Start, tmp_path: Path) -> None
     result = json.loads(output)
     assert result["status"] == "interrupted"
     assert json.loads(out.read_text())["steps"] == result["steps"]
+
+
+def test_interrupt_of_the_certificate_keeps_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # In this process, to know when the certificate is at work; what is done about later signals must not stay.
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(discover, "_certificate", lambda _: signal.raise_signal(signal.SIGINT))
+    out, plot = tmp_path / "run.json", tmp_path / "run.png"
+    small = [*SMALL, "--dim", "8", "--width", "6", "--steps", "20", "--certify", "--json"]
+    assert main([*small, "--out", str(out), "--plot", str(plot)]) == 130
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    result = json.loads(printed.out)
+    assert (result["status"], result["steps"]) == ("steps done", 20)
+    assert result["notes"] == ["the certificate was interrupted"]
+    assert "certificate" not in result
+    assert json.loads(out.read_text())["notes"] == result["notes"]
+    assert plot.exists()
 
 
 @pytest.mark.parametrize(
