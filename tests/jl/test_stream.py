@@ -111,13 +111,12 @@ def test_cutting_into_blocks_means_nothing(tmp_path: Path, kind: str, dtype: str
     assert np.abs(whole).max() > 0
 
 
-@pytest.mark.parametrize(
-    ("k", "n_features", "dtype"), [(20, 20_000, "f8"), (64, 4096, "f4"), (3, 50_000, "f4")]
-)
-def test_threads_mean_nothing_to_a_learned_map(k: int, n_features: int, dtype: str) -> None:
+def test_threads_mean_nothing_to_a_learned_map() -> None:
+    """In a shape for which OpenBLAS splits its sums by threads; smaller ones pass either way."""
+    k, n_features = 20, 300_000
     rng = np.random.default_rng(0)
-    learned = Map("learned", n_features, k, matrix=rng.standard_normal((k, n_features)).astype(dtype))
-    X = rng.standard_normal((3, n_features)).astype(dtype)
+    learned = Map("learned", n_features, k, matrix=rng.standard_normal((k, n_features), np.float32))
+    X = rng.standard_normal((2, n_features), np.float32)
     images = []
     for threads in (1, 2):
         with threadpool_limits(threads):
