@@ -49,7 +49,7 @@ def embed(
     output: Annotated[
         Path, typer.Argument(metavar="OUT", help="A .npy, .parquet, .h5 or .zarr.", show_default=False)
     ],
-    kind: Annotated[Kind, typer.Option(help="The map.")] = Kind.sparse,
+    kind: Annotated[Kind | None, typer.Option(help="The map.", show_default="sparse")] = None,
     n_components: Annotated[
         int | None, typer.Option("--n-components", metavar="K", help="Columns of OUT.")
     ] = None,
@@ -57,7 +57,9 @@ def embed(
         float | None,
         typer.Option(metavar="EPS", help="Or the distortion to keep all distances within, in (0, 1)."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="INTEGER", help="Same seed, same map.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Same seed, same map.", show_default="0")
+    ] = None,
     like: Annotated[
         Path | None,
         typer.Option(metavar="SIDECAR", help="Use the map of an earlier OUT.json instead."),
@@ -88,13 +90,14 @@ def embed(
     """
     # A time-out or a batch system sends SIGTERM; it means the same as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _check_options(like, n_components, eps, check, plot)
+    _check_options(like, kind, n_components, eps, seed, check, plot)
+    seed = 0 if seed is None else seed
     try:
         with _errors.bad_input(), _progress(quiet=quiet) as progress:
             result, quality = _embed(
                 source,
                 output,
-                choose=lambda rows: _map(rows, kind.value, n_components, eps, seed, like),
+                choose=lambda rows: _map(rows, (kind or Kind.sparse).value, n_components, eps, seed, like),
                 dataset=dataset,
                 chunk_rows=chunk_rows,
                 resume=resume,
@@ -116,10 +119,18 @@ def embed(
 
 
 def _check_options(
-    like: Path | None, n_components: int | None, eps: float | None, check: bool, plot: Path | None
+    like: Path | None,
+    kind: Kind | None,
+    n_components: int | None,
+    eps: float | None,
+    seed: int | None,
+    check: bool,
+    plot: Path | None,
 ) -> None:
-    if like is not None and (n_components is not None or eps is not None):
-        raise _errors.CommandError("`--like` names the map; leave out `--n-components` and `--eps`.")
+    if like is not None and any(given is not None for given in (kind, n_components, eps, seed)):
+        raise _errors.CommandError(
+            "`--like` names the map; leave out `--kind`, `--n-components`, `--eps` and `--seed`."
+        )
     if n_components is not None and eps is not None:
         raise _errors.CommandError("give `--n-components` or `--eps`, not both.")
     if eps is not None and not 0.0 < eps < 1.0:
@@ -169,7 +180,7 @@ def _embed(
     most = max(2, min(CHECKED_ROWS, CHECKED_BYTES // (8 * rows.n_features)))
     chosen = sampled_rows(rows.n_rows, most, seed=checked)
     quality = measure(rows.take(chosen), read_rows(output, chosen), names=chosen)
-    if plot is not None:
+    if plot is not None and quality.n_pairs:  # the rows are written: that nothing can be drawn is no failure
         plot_quality(quality, plot)
     return result, quality
 
@@ -249,6 +260,7 @@ def _summarise(result: EmbedResult, quality: Quality | None, plot: Path | None) 
     if quality is not None:
         lines += quality.in_words()
     if plot is not None:
-        lines.append(("plot", str(plot)))
+        is_drawn = quality is not None and quality.n_pairs
+        lines.append(("plot", str(plot) if is_drawn else "none: no pair of rows to draw"))
     for name, said in lines:
         print(f"{name:<12} {said}")

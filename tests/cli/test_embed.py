@@ -57,10 +57,25 @@ def test_learned_rows_and_like(
 ) -> None:
     np.save(rows, np.load(rows)[:20])
     output = tmp_path / "y.npy"
-    assert run_here(rows, output, "--kind", "learned", "--n-components", 12, "--check", "--json") == 0
+    assert (
+        run_here(
+            rows, output, "--kind", "learned", "--n-components", 12, "--seed", 2**40, "--check", "--json"
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["quality"]["largest"] < 0.2
     assert run_here(rows, tmp_path / "z.npy", "--like", f"{output}.json") == 0
     assert (tmp_path / "z.npy").read_bytes() == output.read_bytes()
+
+
+def test_no_rows_are_checked_and_drawn_as_none(
+    run_here: Callable[..., int], rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(rows, np.load(rows)[:0])
+    plot = tmp_path / "q.png"
+    assert run_here(rows, tmp_path / "y.npy", "--n-components", 4, "--check", "--plot", plot) == 0
+    assert "none: no pair of rows to draw" in capsys.readouterr().out
+    assert not plot.exists()
 
 
 # A process whose rows come slowly and are recorded one block at a time, so that a kill finds it at work.
@@ -129,6 +144,8 @@ def rows_recorded(progress: Path) -> int:
         ),
         (["x.npy", "y.npy", "--like", "x.npy"], "x.npy: damaged, or no sidecar of sdp embed."),
         (["x.npy", "y.npy", "--like", "a", "--eps", ".5"], "`--like` names the map"),
+        (["x.npy", "y.npy", "--like", "a", "--kind", "sparse"], "leave out `--kind`"),
+        (["x.npy", "y.npy", "--like", "a", "--seed", "0"], "`--eps` and `--seed`."),
         (["x.npy", "y.npy", "--plot", "q.png"], "`--plot` draws what `--check` measures"),
         (["x.npy", "y.npy", "--kind", "best"], "best"),
         (["x.npy", "y.npy", "--eps", "1e-200"], "`eps` = 1e-200 asks for more than 2^62 components."),
