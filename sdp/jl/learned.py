@@ -22,11 +22,13 @@ from threadpoolctl import threadpool_limits
 
 from sdp.jl.learning import OBJECTIVES, Learned, learn_all
 from sdp.jl.secants import Distortion, Matrix, balanced_scale, distortion_of, exact_distortion, scale_of, span
+from sdp_kernels.gaussian import SEEDS
 
 DENSE_LIMIT = (
     2000  # points whose pairs are all held at once: 32 MB a matrix of them, about ten of which are alive
 )
 MAX_SEED = 2**31 - 1
+NUMPY_SEED = 2**32 - 1  # the largest that a `RandomState` takes; larger integers are used as they are
 
 
 class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -44,7 +46,8 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             random maps), which is there for comparison.
         iterations: iterations of each stage of descent.
         certify: whether to certify the point that the descent on random maps reached (`certificate_`).
-        random_state: an integer, a numpy `RandomState`, or None for another start every time.
+        random_state: an integer in [0, 2^63), a numpy `RandomState` or `Generator`, or None for another start every
+            time.
         verbose: print each stage's largest distortion to standard error.
 
     Attributes:
@@ -110,7 +113,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         self._check_parameters()
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        seed = int(check_random_state(self.random_state).randint(MAX_SEED))
+        seed = _seed_of(self.random_state)
         # One thread: BLAS may split its sums otherwise, and the same seed must give the same bits on any machine load.
         with threadpool_limits(1, user_api="blas"):
             self._fit(X, seed)
@@ -220,6 +223,17 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         components = (learned.M @ basis).astype(dtype)
         # Of the rows as given: what rounding the map costs and what the span left out is part of what is reported.
         return learned, components, distortion_of(X, components.astype(np.float64))
+
+
+def _seed_of(random_state: Any) -> int:
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(MAX_SEED))
+    if isinstance(random_state, Integral):
+        if not 0 <= int(random_state) < SEEDS:
+            raise ValueError(f"`random_state` must lie in [0, 2^63); got {random_state}.")
+        if int(random_state) > NUMPY_SEED:
+            return int(random_state)
+    return int(check_random_state(random_state).randint(MAX_SEED))
 
 
 _Fitted = tuple[Learned, NDArray[Any], Distortion]

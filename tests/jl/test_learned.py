@@ -281,6 +281,23 @@ def test_bad_parameters_get_a_sentence(settings: dict[str, object], sentence: st
         LearnedJL(**settings).fit(np.eye(4))  # type: ignore[arg-type]
 
 
+def test_random_states() -> None:
+    X = np.random.default_rng(10).standard_normal((8, 12))
+    settings = {"n_components": 3, "iterations": 2, "certify": False}
+
+    def fitted(random_state: object) -> bytes:
+        return LearnedJL(random_state=random_state, **settings).fit(X).components_.tobytes()
+
+    for make in (np.random.default_rng, np.random.RandomState):
+        assert fitted(make(1)) == fitted(make(1)) != fitted(make(2))
+    large = [fitted(seed) for seed in (2**32, 2**40, 2**63 - 1)]
+    assert len(set(large)) == 3
+    assert fitted(np.int64(2**40)) == large[1]
+    for seed in (-1, 2**63):
+        with pytest.raises(ValueError, match=rf"^`random_state` must lie in \[0, 2\^63\); got {seed}\.$"):
+            fitted(seed)
+
+
 def test_nan_is_refused() -> None:
     X = np.eye(4)
     X[1, 2] = np.nan
