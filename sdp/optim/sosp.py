@@ -26,12 +26,14 @@ import torch
 from torch import Tensor
 
 from sdp.expectation.expectation import Expectation
+from sdp.expectation.heads import MLP, TeacherStudent
 from sdp.optim._sources import Batch, Source, of_expectation, of_points
 from sdp.optim.certificate import UNDECIDED, Certificate, Lemma, verdict
 from sdp.optim.certify_function import UNDEFINED
 from sdp.optim.crosscheck import N_DRAWS
 from sdp.optim.curvature import curvature_bounds
 from sdp.optim.intervals import Range, curvature_range, mean_curvature_range, norm_range
+from sdp.optim.kinks import kinks
 from sdp.optim.operator import ASSUMED_ULPS, Operator
 
 VARIABLES = ("z", "Wb", "all")
@@ -94,7 +96,8 @@ def certify(
         ValueError: `lam` is not above 0, or another number is out of its range.
 
     Warns:
-        UserWarning: the head is not smooth: curvature is undefined, and the verdict not True.
+        UserWarning: the head is not smooth, or holds operations that need not be (relu(z) ** 3 is, and counts as such):
+            curvature is undefined, and the verdict not True.
 
     Complexity: a gradient and H, (5 + 2 k) passes over the draws; "Wb" and "all" a Lanczos and Chebyshev run a batch.
 
@@ -107,7 +110,7 @@ def certify(
     False
     """
     eps, bend = _checked(F, lam, delta, eps, curvature, variables, points, n_batches)
-    objection = F.smoothness_objection()
+    objection = F.smoothness_objection() or _kinks_of(F)
     if objection is not None:
         objection = f"curvature is undefined: {objection}"
         warnings.warn(objection, stacklevel=2)
@@ -155,6 +158,22 @@ def certify(
         lemma=lemma, lam=lam, method=source.method, n_samples=source.n_samples, products=products,
         direction=direction, notes=notes, **extra,
     )  # fmt: skip
+
+
+def _kinks_of(F: Expectation) -> str | None:
+    """What the head's graph shows of kinks: Stein's identity, by a sample, does not see them all.
+
+    An MLP has none, and of a teacher's in Ux no derivative is taken.
+    """
+    if isinstance(F.head, (MLP, TeacherStudent)):
+        return None
+    rows = getattr(F.head, "rows", None)
+    z = F.b.detach()[None]
+    if isinstance(rows, Tensor):
+        z = torch.cat([z, z.new_zeros((1, len(rows)))], 1)
+    with torch.enable_grad():
+        found = kinks(F.head(z.clone().requires_grad_(True)).sum())
+    return f"`head` has kinks; use {', and '.join(found)}." if found else None
 
 
 def _in_all(batch: Batch, W: Tensor, lam: float, variables: str) -> Tensor:

@@ -255,6 +255,49 @@ class TestNearSaddles:
             )
             assert found.is_sosp is not True
 
+    @pytest.mark.parametrize("side", [1.0, -1.0], ids=["below", "above"])
+    def test_through_chebyshev(self, side: float) -> None:
+        rng = np.random.default_rng(2)
+        verdicts = []
+        for margin in 10.0 ** rng.uniform(-4, 0, 20):
+            values = torch.from_numpy(rng.uniform(0.0, 1.0, 60))
+            values[7] = -0.1 * (1.0 + side * min(margin, 0.9))
+            x = torch.zeros(60, dtype=torch.float64, requires_grad=True)
+            found = certify_function(
+                lambda x=x, values=values: 0.5 * (values * x**2).sum(),
+                [x],
+                eps=1e-2,
+                curvature=0.1,
+                dense_size=1,
+            )
+            assert found.method == "chebyshev"
+            assert found.curvature_lower <= float(values[7]) <= found.curvature_upper
+            verdicts.append(found.is_sosp)
+        assert (True in verdicts) == (side < 0.0)
+
+    @pytest.mark.parametrize("way", ["exact", "quadrature", "sampling"])
+    @pytest.mark.parametrize("side", [1.0, -1.0], ids=["below", "above"])
+    def test_of_an_expectation(self, way: str, side: float) -> None:
+        rng = np.random.default_rng(3)
+        verdicts = []
+        for margin in 10.0 ** rng.uniform(-3, 0, 12):
+            values = torch.from_numpy(rng.uniform(0.0, 1.0, 3))
+            values[1] = -LAM * (1.0 + side * min(margin, 0.9))
+            scale = 0.0 if way == "exact" else 1e-4
+            F = sdp.Expectation(
+                lambda z, values=values: (
+                    0.5 * (values * z**2).sum(-1) + 0.01 * (torch.cos(z) + z**2 / 2).sum(-1)
+                ),
+                torch.from_numpy(scale * rng.normal(size=(3, 6))),
+                torch.zeros(3, dtype=torch.float64),
+                2048,
+                method="sampling" if way == "sampling" else "auto",
+            )
+            found = certify(F, LAM)
+            assert found.method == way
+            verdicts.append(found.is_sosp)
+        assert (True in verdicts) == (side < 0.0)
+
     def test_sampled(self) -> None:
         # Batches of a quadratic whose mean curvature is -0.105 where -0.1 is allowed, with noise 20 times the margin.
         rng = np.random.default_rng(1)
@@ -417,6 +460,25 @@ def test_norms_of_order_2_are_no_kinks() -> None:
     x = torch.ones(2, dtype=torch.float64, requires_grad=True)
     found = certify_function(lambda: (torch.linalg.vector_norm(x - 1e-5) - 1.0) ** 2, [x], eps=10.0)
     assert found.is_sosp is True
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda z: torch.relu(z[..., 0] - z[..., 1]),
+        lambda z: torch.maximum(z[..., 0], z[..., 1]) ** 2,
+        lambda z: z[..., 0] ** 2 + z[..., 1].abs(),
+        lambda z: torch.where(z[..., 0] > z[..., 1], z[..., 0] ** 2, z[..., 1] ** 2),
+    ],
+    ids=["relu of a difference", "maximum", "one axis", "where"],
+)
+def test_kinks_in_the_plane_are_seen(head: Callable[[Tensor], Tensor]) -> None:
+    W = torch.tensor([[0.3, 0.1], [-0.2, 0.4]], dtype=torch.float64)
+    F = sdp.Expectation(head, W, torch.tensor([0.1, 0.2], dtype=torch.float64))
+    with pytest.warns(UserWarning, match="curvature is undefined: `head` (is not twice|has kinks)"):
+        found = certify(F, 0.1, eps=100.0)
+    assert found.is_sosp == "undecided"
+    assert found.curvature_lower == -math.inf
 
 
 def test_results_are_json() -> None:
