@@ -35,7 +35,9 @@ Block = NDArray[Any] | SparseBlock
 
 
 def as_read(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which numbers of this one are read: exactly, and one that the operations know.
+    """The dtype in which numbers of this one are read, one that the operations know.
+
+    All numbers are read exactly, but for integers of 64 bits beyond 2^53, which are rounded to float64.
 
     Raises:
         TypeError: they are no real numbers.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,7 @@ def measure(X: Any, Y: Any, *, names: NDArray[np.int64] | None = None) -> Qualit
 
 
 def plot_quality(quality: Quality, path: str | os.PathLike[str]) -> None:
-    """Draws the distribution of q, with its mean and its ends.
+    """Draws the distribution of q, with its mean and its ends; the file appears whole or not at all.
 
     Raises:
         ValueError: there was no pair to draw.
@@ -176,7 +177,13 @@ def plot_quality(quality: Quality, path: str | os.PathLike[str]) -> None:
     axes.set_title(
         f"distortion {quality.mean:.3f} mean, {quality.largest:.3f} largest found{recall}", fontsize=10
     )
-    figure.savefig(path, dpi=150)
+    path = Path(path)
+    hidden = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(hidden, dpi=150, format=path.suffix[1:].lower() or None)
+        os.replace(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _as_matrix(rows: Any, name: str) -> Matrix:

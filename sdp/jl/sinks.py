@@ -130,6 +130,9 @@ def check_output(path: Path) -> None:
 def finish(spool: Spool, path: Path, stale: Sequence[Path] = ()) -> None:
     """Puts the rows of a closed spool under the output's name, in the format of its ending, in one step.
 
+    But for a zarr array over an older one, two renamings: a folder cannot be renamed over. A kill between them leaves
+    the older one as `OUT.partial.old`.
+
     Args:
         spool: the rows.
         path: of the output.
@@ -151,10 +154,23 @@ def finish(spool: Spool, path: Path, stale: Sequence[Path] = ()) -> None:
         _write_hdf5(spool, made)
     for old in stale:
         remove(old)
-    if suffix == ".zarr" and path.exists():
-        shutil.rmtree(path)  # a folder cannot be renamed over; `check_output` saw that it is a zarr array
-    os.replace(made, path)
+    if suffix == ".zarr" and path.exists():  # `check_output` saw that it is a zarr array
+        _exchange(made, path, spool.path.with_name(f"{spool.path.name}.old"))
+    else:
+        os.replace(made, path)
     spool.path.unlink()
+
+
+def _exchange(made: Path, path: Path, aside: Path) -> None:
+    """Puts one folder in the place of another, which goes last."""
+    remove(aside)
+    os.replace(path, aside)
+    try:
+        os.replace(made, path)
+    except BaseException:
+        os.replace(aside, path)
+        raise
+    remove(aside)
 
 
 def remove(path: Path) -> None:

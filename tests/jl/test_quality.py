@@ -121,6 +121,20 @@ def test_what_does_not_fit_gets_a_sentence() -> None:
         measure(np.zeros(3), np.zeros((3, 1)))
 
 
+def test_a_plot_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    def halfway(self: Figure, path: Path, **named: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    (tmp_path / "q.png").write_bytes(b"old")
+    monkeypatch.setattr(Figure, "savefig", halfway)
+    with pytest.raises(OSError, match="disk full"):
+        plot_quality(measure(np.eye(3), np.eye(3)), tmp_path / "q.png")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("q.png", b"old")]
+
+
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     X = np.random.default_rng(SEED).standard_normal((20, 4))
     plot_quality(measure(X, X[:, :2]), tmp_path / "q.png")

@@ -544,3 +544,31 @@ def stop_at(row: int, source: Source, output: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(stream, "SYNC_SECONDS", -1.0)
     with pytest.raises(StoppedError):
         embed(source, output, sparse_map(), chunk_rows=5, progress=stop)
+
+
+def test_an_older_zarr_stays_until_the_new_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = open_source(cases.npy(tmp_path, cases.rows_of())), tmp_path / "out.zarr"
+    embed(source, output, sparse_map(seed=1))
+    old, replace = all_bytes(output), os.replace
+
+    def failing(made: Path, path: Path) -> None:
+        if made.name == "out.zarr.partial.zarr":
+            raise OSError("disk full")
+        replace(made, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", failing)
+        with pytest.raises(OSError, match="disk full"):
+            embed(source, output, sparse_map(seed=2))
+    assert all_bytes(output) == old
+    embed(source, output, sparse_map(seed=2))
+    assert all_bytes(output) != old
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "out.zarr", "out.zarr.json"}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_large_integers_are_rounded_to_float64(dtype: str) -> None:
+    assert as_read(np.dtype(dtype)) == np.float64
+    assert np.array([2**53 + 1], dtype).astype(as_read(np.dtype(dtype)))[0] == 2**53
