@@ -5,14 +5,19 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from sdp.jl.maps import Map
+from sdp.jl.sources_extra import open_source
+
 Rows = NDArray[np.float32]
 Writer = Callable[[Path, Rows], Path]
 SEED = 11
+K = 8
 
 
 def rows_of(n: int = 60, n_features: int = 40) -> Rows:
@@ -130,3 +135,21 @@ def repacked(path: Path, **members: NDArray[np.generic]) -> None:
         content = {**stored, **members}
     np.savez(path, **content)
     assert zipfile.is_zipfile(path)
+
+
+def sparse_map(n_features: int = 40, seed: int = 3) -> Map:
+    return Map("sparse", n_features, K, seed)
+
+
+def read(path: Path) -> np.ndarray[Any, Any]:
+    source = open_source(path)
+    return source.take(np.arange(source.n_rows)).astype(np.float32)
+
+
+def all_bytes(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return {str(file.relative_to(path.parent)): file.read_bytes() for file in files}
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
