@@ -51,7 +51,7 @@ RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the
 PLANES = 1000
 WHOLE_LONGEST = 4  # edges of a cycle of the graph before it was reduced: meshes show their faces there
 CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
-MATCHING_SHARE = 0.6  # of the time limit, up to which least T-joins may be bettered
+MATCHING_SHARE = 0.85  # of the time limit, up to which least T-joins may be bettered
 CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 # Of the time left that `auto` gives linear programs where cycles do not close the gap alone.
 PROGRAM_SHARE = 0.3
