@@ -3,7 +3,7 @@
 The answer is int64 (1 + k,): twice a lower bound on the cost of a T-join, then a T-join of the k edges, of 0 and 1. It
 appears when the first T-join is found and is replaced by each whose cut is better.
 
-One matching of the whole is slow where a hundred thousand cycles are frustrated. There the bound is that of patches, of
+One matching of the whole is slow where more than 60,000 cycles are frustrated. There the bound is that of patches, of
 which each pays half of an edge between two, and the T-join is that of a cut, bettered within patches, time and again
 others.
 """
@@ -21,7 +21,7 @@ from sdp.maxcut._patches import patches
 from sdp.maxcut._process import end_with_the_parent, write
 
 LARGEST_COST = 2**23  # pymatching computes with integers below 2^24
-MOST_ODD = 100_000  # frustrated cycles that are matched as a whole
+MOST_ODD = 60_000  # frustrated cycles that are matched as a whole
 PATCH = 2500  # cycles of a patch in which a cut is bettered
 BOUND_PATCH = 10_000  # of one that bounds: with a quarter of that twice as much is lost
 PASSES = 4  # over other patches each, in vain, before a cut is let be

@@ -66,7 +66,7 @@ def match(
         RuntimeError, OSError: the process that matches could not be started or failed; the message holds its last line.
 
     Complexity: near O(cycles) on random instances; exponential in nothing, but slow where nearly every cycle is
-    frustrated. Beyond 100,000 frustrated cycles bound and cut come from patches (see `_match.py`): on a toroidal grid
+    frustrated. Beyond 60,000 frustrated cycles bound and cut come from patches (see `_match.py`): on a toroidal grid
     of +-1 the bound is 0.4% above that of one matching, and the cut is within 0.1% after five passes.
     """
     u, v, weights = graph.edges()
