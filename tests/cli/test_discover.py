@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,14 @@ def test_interrupt_keeps_what_there_is(start_sdp: Start, tmp_path: Path) -> None
 
 
 def test_interrupt_of_the_certificate_keeps_the_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     # In this process, to know when the certificate is at work; what is done about later signals must not stay.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born without it
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(discover, "_certificate", lambda _: signal.raise_signal(signal.SIGINT))
     out, plot = tmp_path / "run.json", tmp_path / "run.png"
