@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdp.cli import _errors
+from sdp.cli import _errors, _outputs
 
 if TYPE_CHECKING:
     from sdp.optim.certificate import Certificate
@@ -90,7 +90,7 @@ def discover(
     Every parameter is trained; weight decay acts on the first layer alone. Ctrl-C ends the run early and keeps it;
     while the certificate is computed, it ends that and keeps the run.
     """
-    _check_outputs(out=out, plot=plot)
+    _outputs.check({"out": out, "plot": plot}, _check_plot)
     if certify and (lam <= 0 or noise or teacher == "none"):
         raise _errors.CommandError("`--certify` wants --lam above 0 and labels without noise.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -111,9 +111,7 @@ def discover(
                 is_cut_short = True
                 result = replace(result, notes=(*result.notes, "the certificate was interrupted"))
 
-    # The user who stopped the run wants its result: a second Ctrl-C must not tear the files.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _outputs.keep_signals_away()
     with _errors.bad_input():
         _write(result, bound, out=out, plot=plot)
     if as_json:
@@ -126,27 +124,10 @@ def discover(
     return _errors.INTERRUPTED if is_cut_short else _errors.SOLVED
 
 
-def _check_outputs(**outputs: Path | None) -> None:
-    """Stops before the work when its result could not be written after it."""
-    taken: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if not path.parent.is_dir():
-            raise _errors.CommandError(f"`--{option}` names a file in {path.parent}, which is no folder.")
-        if path.is_dir():
-            raise _errors.CommandError(f"`--{option}` must name a file; {path} is a folder.")
-        if path.resolve() in taken:
-            raise _errors.CommandError(
-                f"`--{option}` and {taken[path.resolve()]} name the same file, {path}."
-            )
-        taken[path.resolve()] = f"`--{option}`"
-    plot = outputs.get("plot")
-    if plot is not None:
-        from sdp.optim.structure_plot import check_suffix
+def _check_plot(path: Path) -> None:
+    from sdp.optim.structure_plot import check_suffix
 
-        with _errors.bad_input():
-            check_suffix(plot)
+    check_suffix(path)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdp.cli import _errors
+from sdp.cli import _errors, _outputs
 from sdp.cli._device import Device, check_device
 from sdp.cli._progress import progress_line
 from sdp.maxcut.words import bound_in_words, cut_in_words, share_in_words
@@ -97,7 +97,8 @@ def maxcut(
 
     Ctrl-C stops early and keeps the best cut found so far: the files are still written.
     """
-    _check_outputs(graph=graph, out=out, plot=plot, checkpoint=checkpoint, certificate=certificate)
+    outputs = {"out": out, "plot": plot, "checkpoint": checkpoint, "certificate": certificate}
+    _outputs.check(outputs, _check_plot, GRAPH=graph)
     check_device(device)
     # A time-out or a batch system sends SIGTERM; it means the same as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -126,9 +127,7 @@ def maxcut(
             certificate=certificate,
         )
 
-    # The user who stopped the search wants its result: a second Ctrl-C must not tear the files.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _outputs.keep_signals_away()
     with _errors.bad_input():
         _write(result, problem, out=out, plot=plot)
     if as_json:
@@ -140,27 +139,10 @@ def maxcut(
     return _errors.INTERRUPTED if result.status == "interrupted" else _errors.SOLVED
 
 
-def _check_outputs(*, graph: Path, **outputs: Path | None) -> None:
-    """Stops before the work when its result could not be written after it."""
-    taken = {graph.resolve(): "GRAPH"}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if not path.parent.is_dir():
-            raise _errors.CommandError(f"`--{option}` names a file in {path.parent}, which is no folder.")
-        if path.is_dir():
-            raise _errors.CommandError(f"`--{option}` must name a file; {path} is a folder.")
-        if path.resolve() in taken:
-            raise _errors.CommandError(
-                f"`--{option}` and {taken[path.resolve()]} name the same file, {path}."
-            )
-        taken[path.resolve()] = f"`--{option}`"
-    plot = outputs.get("plot")
-    if plot is not None:
-        from sdp.maxcut.plot import check_suffix
+def _check_plot(path: Path) -> None:
+    from sdp.maxcut.plot import check_suffix
 
-        with _errors.bad_input():
-            check_suffix(plot)
+    check_suffix(path)
 
 
 def _write(result: MaxCutResult, graph: Graph, *, out: Path | None, plot: Path | None) -> None:
