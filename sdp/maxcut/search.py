@@ -66,6 +66,11 @@ class Search:
         self.started = time.perf_counter()
         self._told = self._saved = -math.inf
         self._unsaved = False
+        self._compared = (
+            math.nan,
+            math.nan,
+            False,
+        )  # a cut value, a number below it, and which is larger exactly
         self._tried = math.inf  # the bound that was last worked out exactly
         if checkpoint is not None and os.path.exists(checkpoint):
             self._resume(checkpoints.load(checkpoint, graph))
@@ -120,10 +125,12 @@ class Search:
         return self.cut_value >= below and self._cuts_more_than(below)
 
     def _cuts_more_than(self, value: float) -> bool:
-        """Whether the partition's cut, summed without rounding, is above a number."""
-        u, v, w = self.graph.edges()
-        cut = w[self.partition[u] != self.partition[v]]
-        return math.fsum([*cut.tolist(), -value]) > 0
+        """Whether the partition's cut, summed without rounding, is above a number: once a pair, it is asked often."""
+        if self._compared[:2] != (self.cut_value, value):
+            u, v, w = self.graph.edges()
+            cut = w[self.partition[u] != self.partition[v]]
+            self._compared = (self.cut_value, value, math.fsum([*cut.tolist(), -value]) > 0)
+        return self._compared[2]
 
     def reached_target(self) -> bool:
         """Whether the gap or the cut is what was asked for."""
