@@ -20,7 +20,7 @@ import torch
 import typer
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table
 
 QUESTION = "curvature_certificates"
 KEY = ("problem", "method")
@@ -157,12 +157,6 @@ def run(
             ours = next(r for r in made if r["problem"] == record["problem"] and r["method"] == "sdp")
             if ours["lower"] > record["upper"]:
                 typer.echo(f"DOES NOT HOLD: {record['method']} finds {record['upper']}, below our bound.")
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

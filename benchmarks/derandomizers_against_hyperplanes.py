@@ -20,7 +20,7 @@ import typer
 
 from benchmarks import _families, _machine
 from benchmarks._graphs import best_known, find_graphs
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 from sdp.maxcut import relax, rounding
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.problem import Problem, prepare
@@ -192,15 +192,14 @@ def run(
     for name, path in find_graphs(data or [], files).items() if files or not wanted else ():
         measure(name, Graph.from_file(path), results, planes, seeds, threads)
     records = results.records()
-    typer.echo(f"{table(records)}\n\n{order(records)}")
+    typer.echo(main_table(records))
     for sentence in broken_claims(records):
         typer.echo(f"DOES NOT HOLD: {sentence}")
 
 
-def main_table() -> str:
-    """The table of the results measured last, and the order of the three."""
-    path = latest(QUESTION)
-    return f"{table(load(path))}\n\n{order(load(path))}" if path else "Not measured yet."
+def main_table(records: list[Record]) -> str:
+    """The table, and the order of the three."""
+    return f"{table(records)}\n\n{order(records)}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 from tools import make_embedding_data
 
 QUESTION = "embed_stream_at_reading_speed"
@@ -205,12 +205,6 @@ def run(
     typer.echo(table(results.records()))
     for sentence in broken_claims(results.records()):
         typer.echo(f"DOES NOT HOLD: {sentence}")
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

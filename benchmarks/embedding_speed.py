@@ -26,7 +26,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 QUESTION = "embedding_speed"
 KEY = ("rows", "k", "method")
@@ -218,12 +218,6 @@ def run(
             typer.echo(
                 f"DOES NOT HOLD: {rows}, k = {k}: {peer} / {ours} is {spread(ratios).text()}, not {bar:g}."
             )
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

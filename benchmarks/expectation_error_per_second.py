@@ -23,7 +23,7 @@ import typer
 from torch import Tensor
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 from benchmarks.baselines import torch_expectation as peers
 
 QUESTION = "expectation_error_per_second"
@@ -245,12 +245,6 @@ def run(
     typer.echo(table(results.records()))
     for sentence in broken_claims(results.records()):
         typer.echo(f"DOES NOT HOLD: {sentence}")
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import typer
 
 from benchmarks import _machine
 from benchmarks._graphs import BestKnown, best_known, find_graphs
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 QUESTION = "maxcut_cut_at_equal_time"
 KEY = ("graph", "solver", "time_limit", "threads", "repeat")
@@ -263,12 +263,6 @@ def _collect(running: "dict[Future[Record], Task]", results: Results) -> None:
         cut = record.get("cut_value", math.nan)
         said = record.get("failure") or f"cut {cut:.12g} in {record['seconds']:.1f} s"
         typer.echo(f"{task.graph} {task.solver}: {said}", err=True)
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

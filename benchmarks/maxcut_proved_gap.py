@@ -24,7 +24,7 @@ import typer
 
 from benchmarks import _machine
 from benchmarks._graphs import find_graphs
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table
 from sdp.maxcut.graph import Graph
 from tools.make_graphs import torus, triangulation
 
@@ -165,12 +165,6 @@ def run(
         results.add(record)
         typer.echo(f"{name}: {record['cut_value']:.12g} <= {record['upper_bound']:.12g}", err=True)
     typer.echo(table(results.records()))
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

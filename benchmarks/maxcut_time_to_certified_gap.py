@@ -23,7 +23,7 @@ import typer
 
 from benchmarks import _families, _machine, _ours
 from benchmarks._graphs import find_graphs
-from benchmarks._records import RESULTS_FOLDER, Record, Results, Spread, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, Spread, markdown_table, spread
 from benchmarks.baselines import torch_relaxation
 from sdp.maxcut.graph import Graph
 
@@ -296,12 +296,6 @@ def run(
     typer.echo(table(results.records()))
     for sentence in broken_claims(results.records()):
         typer.echo(f"DOES NOT HOLD ({CLAIMED_RATIO:g} times faster): {sentence}")
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

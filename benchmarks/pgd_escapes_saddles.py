@@ -19,7 +19,7 @@ import typer
 from torch import Tensor
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table
 from tests.reference import saddles
 
 QUESTION = "pgd_escapes_saddles"
@@ -171,12 +171,6 @@ def run(
     for record in results.records():
         if record["method"] in ("PGD", "PGD with HVP", "PSGD") and record["is_sosp"] is not True:
             typer.echo(f"DOES NOT HOLD: {record['method']} on {record['problem']}: {record['status']}.")
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 import typer
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 QUESTION = "pgd_step_against_sgd"
 KEY = ("momentum", "threads")
@@ -100,12 +100,6 @@ def run(
             typer.echo(
                 f"DOES NOT HOLD: with momentum {record['momentum']}, {record['ratio']:.3g} times SGD's time."
             )
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import typer
 from torch import Tensor
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 QUESTION = "structure_sample_complexity"
 KEY = ("n", "seed")
@@ -133,12 +133,6 @@ def run(
                 typer.echo(record, err=True)
     typer.echo(table(results.records()))
     draw(results.records(), results.path.with_suffix(".png"))
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 QUESTION = "structure_step"
 KEY = ("dim", "width", "depth", "batch", "method", "threads")
@@ -154,12 +154,6 @@ def run(
         for record in measure(shape, repeats, threads):
             results.add(record)
     typer.echo(table(results.records()))
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

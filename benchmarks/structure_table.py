@@ -17,7 +17,7 @@ import torch
 import typer
 
 from benchmarks import _machine
-from benchmarks._records import RESULTS_FOLDER, Record, Results, latest, load, markdown_table, spread
+from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 QUESTION = "structure_table"
 KEY = ("group", "case", "lam", "seed")
@@ -172,12 +172,6 @@ def run(
     typer.echo(table(results.records()))
     for sentence in broken_claims(results.records()):
         typer.echo(f"DOES NOT HOLD: {sentence}")
-
-
-def main_table() -> str:
-    """The table of the results measured last."""
-    path = latest(QUESTION)
-    return table(load(path)) if path else "Not measured yet."
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
     python -m benchmarks.tables
 
-Between ``<!-- results: QUESTION -->`` and ``<!-- end -->`` stands what ``benchmarks.QUESTION.main_table()``
-returns, so no number in a README is typed by hand.
+Between ``<!-- results: QUESTION -->`` and ``<!-- end -->`` stands what ``benchmarks.QUESTION.table(records)`` returns,
+or its ``main_table(records)`` where there is more to say, so no number in a README is typed by hand.
 """
 
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks._records import Record, latest, load
 
 FOLDER = Path(__file__).resolve().parent
 READMES = (FOLDER / "README.md", FOLDER.parent / "README.md")
@@ -20,7 +23,9 @@ def filled(text: str) -> str:
 
     def table(found: re.Match[str]) -> str:
         question = found["question"]
-        rows: str = importlib.import_module(f"benchmarks.{question}").main_table()
+        module, path = importlib.import_module(f"benchmarks.{question}"), latest(question)
+        write: Callable[[list[Record]], str] = getattr(module, "main_table", module.table)
+        rows = write(load(path)) if path else "Not measured yet."
         return f"<!-- results: {question} -->\n{rows}\n<!-- end -->"
 
     return MARKED.sub(table, text)
