@@ -1,16 +1,26 @@
 """Local search on many partitions of one graph: annealing, one-opt and partition crossover.
 
     anneal                Metropolis sweeps: vertex i changes sides when  gain_i > T ln u,  u uniform in (0, 1)
+    anneal_packed         the same for 32 replicas a word, on graphs whose weights all have one magnitude
     one_opt               changes sides while that gains
     partition_crossover   takes from other partitions every part of the graph they do better
 
-State is a sign vector and its gains (`sdp_kernels.graph.gains`), kept up to date at each change. Vertices are
-visited colour class by colour class, so no decision inside a class depends on another.
+State is a sign vector and its gains (`sdp_kernels.graph.gains`), kept up to date at each change; of packed
+replicas it is the words of `sdp_kernels.replicas` alone. Vertices are visited colour class by colour class, so no
+decision inside a class depends on another.
 
-Random numbers. -ln u comes from a table of THRESHOLDS exponential numbers; the vertices of a block of
+Random numbers of `anneal`. -ln u comes from a table of THRESHOLDS exponential numbers; the vertices of a block of
 BLOCK_VERTICES share one random place in it, so a sweep costs one Philox call for each block. The word is
 keyed by (seed, stream + replica) and counted by (sweep, block): the result is independent of threads, and of
 how a run of sweeps is cut into calls.
+
+Random numbers of `anneal_packed`. u is a fixed-point number. With random="independent" its first OWN_BITS bits belong
+to each replica alone and the 32 bits after them to the word: every replica accepts with its exact chance (to
+2^-39), and only where two replicas agree in all of their own bits (2^-OWN_BITS) is a decision taken for both
+together. Two replicas' decisions at one vertex in one sweep correlate by at most 2^-OWN_BITS, for a fifth of the
+random words that 39 bits of each would take. With random="shared" all 32 bits belong to the word: its replicas
+differ by their partitions alone, for half of the random words. Calls are keyed by seed and counted by (vertex,
+call, sweep, stream + word).
 """
 
 from __future__ import annotations
@@ -86,13 +96,14 @@ def anneal(
     return changes
 
 
-def one_opt(csr: CSR, signs: Tensor, gains: Tensor, tolerance: float = 0.0) -> None:
+def one_opt(csr: CSR, class_ptr: Tensor, signs: Tensor, gains: Tensor, tolerance: float = 0.0) -> None:
     """Changes the side of any vertex whose gain is above `tolerance`, in vertex order, until none is; in place.
 
     An engine may stop after a thousand passes or more, so that rounded gains cannot keep it for ever.
 
     Args:
         csr: the graph.
+        class_ptr: int64 (n_classes + 1,), colour classes of consecutive vertices; an engine may decide a class at once.
         signs: int8 (R, n), changed in place.
         gains: float32 (R, n), the gains of `signs`, changed in place.
         tolerance: least gain worth a change, in units of edge weight; above 0 for weights whose float32
@@ -102,8 +113,9 @@ def one_opt(csr: CSR, signs: Tensor, gains: Tensor, tolerance: float = 0.0) -> N
         TypeError, ValueError: another dtype or shape.
     """
     check_csr(csr)
+    check_class_ptr(class_ptr, csr)
     _check_state(csr, signs, gains)
-    twin("anneal", csr.indptr, signs).one_opt(csr, signs, gains, float(tolerance))
+    twin("anneal", csr.indptr, signs).one_opt(csr, class_ptr, signs, gains, float(tolerance))
 
 
 def partition_crossover(csr: CSR, signs: Tensor, others: Tensor) -> Tensor:

@@ -159,7 +159,8 @@ class Polisher:
         self.rounds += 1
         if starts:
             polished = torch.stack(list(starts))
-            one_opt(self._problem.csr, polished, gains(self._problem.csr, polished), self._tolerance)
+            csr, class_ptr = self._problem.csr, self._problem.class_ptr
+            one_opt(csr, class_ptr, polished, gains(csr, polished), self._tolerance)
             signs = torch.cat([signs, polished])
         values = [self._problem.cut_value(row) * self._problem.scale for row in signs]
         first = int(np.argmax(values))
@@ -213,7 +214,7 @@ class Polisher:
                 first_sweep=made,
             )
             made += step
-        one_opt(problem.csr, signs, gained, self._tolerance)
+        one_opt(problem.csr, problem.class_ptr, signs, gained, self._tolerance)
         self._stream += signs.shape[0]
         work = self._visit_cost * n * sweeps + self._change_cost * changes.numpy()
         self._work += float(work.sum())

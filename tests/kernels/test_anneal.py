@@ -75,7 +75,7 @@ def test_gains_stay_exact(W: cuts.Matrix) -> None:
     assert (gained.double().numpy() == oracle.gains(W, signs.numpy())).all()
     assert changes.dtype == torch.int64
     assert (changes >= (signs != before).sum(1)).all()
-    kernels.one_opt(csr, signs, gained)
+    kernels.one_opt(csr, one_by_one(csr), signs, gained)
     assert (gained.double().numpy() == oracle.gains(W, signs.numpy())).all()
     assert (gained <= 0).all()
 
@@ -205,7 +205,7 @@ def test_annealing_finds_the_best_cut_of_a_small_graph() -> None:
     W = integers(16, 0.5, 8)
     csr = cuts.csr_of(W)
     signs, gained = annealed(csr, cooling(8, 200), seed=0)
-    kernels.one_opt(csr, signs, gained)
+    kernels.one_opt(csr, one_by_one(csr), signs, gained)
     assert oracle.cut_values(W, signs.numpy()).max() == oracle.best_cut(W)
 
 
@@ -214,11 +214,11 @@ def test_one_opt_leaves_gains_below_its_tolerance() -> None:
     csr = cuts.csr_of(W)
     signs, gained = start(csr, 3)
     before = oracle.cut_values(W, signs.numpy())
-    kernels.one_opt(csr, signs, gained, tolerance=0.5)
+    kernels.one_opt(csr, one_by_one(csr), signs, gained, tolerance=0.5)
     assert float(gained.max()) <= 0.5
     assert (oracle.cut_values(W, signs.numpy()) > before + 0.4).all()
     untouched = signs.clone()
-    kernels.one_opt(csr, signs, gained, tolerance=0.5)
+    kernels.one_opt(csr, one_by_one(csr), signs, gained, tolerance=0.5)
     assert torch.equal(signs, untouched)
 
 
@@ -228,7 +228,7 @@ def test_one_opt_ends_where_gains_are_rounded() -> None:
     W = cuts.dense_random(60, 4) * 10.0 ** rng.uniform(-4, 4, (60, 60))
     csr = cuts.csr_of(np.maximum(W, W.T))
     signs, gained = start(csr, 4)
-    kernels.one_opt(csr, signs, gained)
+    kernels.one_opt(csr, one_by_one(csr), signs, gained)
     assert (signs.abs() == 1).all()
 
 
@@ -316,7 +316,7 @@ def test_bits_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         for threads in (1, MOST_THREADS):
             numba.set_num_threads(threads)
             signs, gained = annealed(csr, cooling(7, 25), seed=2)
-            kernels.one_opt(csr, signs, gained)
+            kernels.one_opt(csr, one_by_one(csr), signs, gained)
             merged = signs[:1].clone()
             added = kernels.partition_crossover(csr, merged, signs)
             results.append((signs, gained, merged, added))
@@ -342,12 +342,12 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "`gains` must be torch.float32; got torch.float64.",
     ),
     "gains strided": (
-        lambda: kernels.one_opt(SQUARE, S6, torch.zeros(6, 2).T),
+        lambda: kernels.one_opt(SQUARE, PTR, S6, torch.zeros(6, 2).T),
         ValueError,
         f"`gains` {CONTIGUOUS} (R, 6); got (2, 6).",
     ),
     "replicas differ": (
-        lambda: kernels.one_opt(SQUARE, S6, G6[:1]),
+        lambda: kernels.one_opt(SQUARE, PTR, S6, G6[:1]),
         ValueError,
         "`signs` and `gains` must share a shape; got (2, 6), (1, 6).",
     ),

@@ -55,8 +55,9 @@ def anneal(
     return changes
 
 
-def one_opt(csr: CSR, signs: Tensor, gains: Tensor, tolerance: float) -> None:
-    """See the public operation."""
+def one_opt(csr: CSR, class_ptr: Tensor, signs: Tensor, gains: Tensor, tolerance: float) -> None:
+    """See the public operation; vertex order is an order of classes, whatever they are."""
+    del class_ptr
     arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
     with threads_worth(signs.numel()):
         _one_opt(*arrays, signs.numpy(), gains.numpy(), np.float32(tolerance))
