@@ -162,7 +162,7 @@ MLP_PARAMETERS = [
 ]
 OPERATIONS = {  # family of sdp_kernels -> its operations
     "activations": {"derivatives", "evaluate"},
-    "anneal": {"anneal", "one_opt", "partition_crossover"},
+    "anneal": {"anneal", "anneal_packed", "one_opt", "partition_crossover"},
     "expectation": {
         "batch_sizes",
         "expectation",
@@ -181,6 +181,7 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
         "gains",
         "laplacian_product",
         "mixing_sweep",
+        "mixing_sweeps",
     },
     "hadamard": {"fwht", "padded", "srht"},
     "probit_cut": {

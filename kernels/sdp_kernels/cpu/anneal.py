@@ -16,6 +16,7 @@ from torch import Tensor
 from sdp_kernels.anneal import BLOCK_VERTICES, threshold_table
 from sdp_kernels.cpu._blocks import threads_worth
 from sdp_kernels.cpu._philox import philox
+from sdp_kernels.cpu.multispin import anneal_packed as anneal_packed
 from sdp_kernels.graph import CSR
 
 MAX_PASSES = 1000  # of one_opt; an anneal leaves work for about ten
