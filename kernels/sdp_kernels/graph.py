@@ -3,11 +3,15 @@
     adjacency_product    (A X)_i = sum_j w_ij x_j
     laplacian_product    (Lap X)_i = deg_i x_i - (A X)_i,   deg_i = sum_j w_ij
     chebyshev_step       P <- 2 B X - P,   B = Diag(diagonal) + (the entries of the rows)
-    mixing_sweep         v_i <- normalize(-(1 + omega) g_i / |g_i| - omega v_i),   g_i = sum_j w_ij v_j
+    mixing_sweeps        v_i <- normalize(-(1 + omega) g_i / |g_i| - omega v_i),   g_i = sum_j w_ij v_j
     fields               |g_i| and g_i . v_i
     gains                s_i sum_j w_ij s_j: what the cut value gains when vertex i changes sides
 
 Every operation reads each stored entry once: bytes = 2m (8 + c size) for c columns, gather-bound.
+
+All tensors lie on one device, save `class_ptr`, which is on the CPU for every engine: it says which launches follow
+one another. The Triton engine plans the rows of a graph once (a sort of n keys) and keeps the plan, weakly, for the
+very tensors `csr.indptr` and `class_ptr`: pass the same ones each time, not fresh views of them.
 """
 
 from __future__ import annotations
@@ -83,6 +87,8 @@ def check_class_ptr(class_ptr: Tensor, csr: CSR) -> None:
     """
     if class_ptr.dtype != torch.int64:
         raise TypeError(f"`class_ptr` must be torch.int64; got {class_ptr.dtype}.")
+    if class_ptr.device.type != "cpu":
+        raise ValueError(f"`class_ptr` must lie on the CPU for every engine; got {class_ptr.device}.")
     n = csr.n_vertices
     is_vector = class_ptr.ndim == 1 and class_ptr.numel() > 0
     # A class that ends beyond n would send the kernels out of their arrays.
@@ -90,13 +96,11 @@ def check_class_ptr(class_ptr: Tensor, csr: CSR) -> None:
         raise ValueError(f"`class_ptr` must be a vector that rises from 0 to {n}, the number of vertices.")
 
 
-def _check_unit(name: str, vector: Tensor, csr: CSR, dtype: torch.dtype) -> None:
+def _check_vector(name: str, vector: Tensor, length: int, dtype: torch.dtype) -> None:
     if vector.dtype != dtype:
         raise TypeError(f"`{name}` must be {dtype}; got {vector.dtype}.")
-    if vector.shape != (csr.n_vertices,) or not vector.is_contiguous():
-        raise ValueError(
-            f"`{name}` must be contiguous with shape ({csr.n_vertices},); got {tuple(vector.shape)}."
-        )
+    if vector.shape != (length,) or not vector.is_contiguous():
+        raise ValueError(f"`{name}` must be contiguous with shape ({length},); got {tuple(vector.shape)}.")
 
 
 def adjacency_product(csr: CSR, X: Tensor) -> Tensor:
@@ -156,7 +160,7 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
     check_csr(csr, torch.float64)
     check_rows("X", X, csr, (torch.float64,))
     check_rows("previous", previous, csr, (torch.float64,))
-    _check_unit("diagonal", diagonal, csr, torch.float64)
+    _check_vector("diagonal", diagonal, csr.n_vertices, torch.float64)
     if X.shape != previous.shape:
         raise ValueError(
             f"`X` and `previous` must share a shape; got {tuple(X.shape)}, {tuple(previous.shape)}."
@@ -166,32 +170,57 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
 
 
 def mixing_sweep(csr: CSR, class_ptr: Tensor, V: Tensor, omega: float) -> None:
-    """One over-relaxed sweep of the mixing method over all rows of V, in place, class by class.
+    """One sweep of `mixing_sweeps`, in place."""
+    mixing_sweeps(csr, class_ptr, V, omega, 1)
+
+
+def mixing_sweeps(
+    csr: CSR, class_ptr: Tensor, V: Tensor, omega: float, n_sweeps: int, changes: Tensor | None = None
+) -> None:
+    """Over-relaxed sweeps of the mixing method over all rows of V, in place, class by class.
 
         g_i = sum_j w_ij v_j,   v_i <- normalize(-(1 + omega) g_i / |g_i| - omega v_i)
 
-    omega = 0 is exact coordinate minimisation of sum_{i<j} w_ij v_i . v_j; rows with g_i = 0 stay. Vertices
-    of one class must not be neighbours: then the order inside a class, and so the number of threads,
-    does not matter.
+    omega = 0 is exact coordinate minimisation of the energy sum_{i<j} w_ij v_i . v_j; rows with g_i = 0 stay.
+    Vertices of one class must not be neighbours: then the order inside a class, and so the number of threads,
+    does not matter. On a GPU the launches of a sweep are recorded at the second one with the same tensors and
+    replayed from then on; nothing is waited for.
 
     Args:
         csr: the graph.
-        class_ptr: int64 (n_classes + 1,), class c is the vertices class_ptr[c] to class_ptr[c + 1].
-        V: float32 (n, r), unit rows, contiguous; r a multiple of 4 is fastest.
+        class_ptr: int64 (n_classes + 1,), on the CPU; class c is the vertices class_ptr[c] to class_ptr[c + 1].
+        V: float32 or float16 (n, r), unit rows, contiguous; r a multiple of 4 (of 8 in float16) is fastest.
+            Arithmetic is float32; float16 rows are rounded to nearest even when they are stored, so they are unit
+            to 5e-4. On the CPU float16 is for comparison: it works on a float32 copy.
         omega: over-relaxation, in [0, 1).
+        n_sweeps: number of sweeps.
+        changes: float64 (n_sweeps,), contiguous, on V's device: receives what each sweep added to the energy,
+            sum_i g_i . (new v_i - old v_i), rows in float32. None does not compute it.
 
     Raises:
-        TypeError, ValueError: another dtype, shape or omega.
+        TypeError, ValueError: another dtype, shape, omega or number of sweeps.
 
-    Complexity: O(m r). Source: Wang, Chang and Kolter, "The mixing method" (2017); the over-relaxed form
+    Complexity: O(n_sweeps m r). Source: Wang, Chang and Kolter, "The mixing method" (2017); the over-relaxed form
     and its colouring are measured in benchmarks/README.md.
+
+    >>> path = CSR(torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), torch.ones(2))
+    >>> V = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    >>> mixing_sweeps(path, torch.tensor([0, 1, 2]), V, omega=0.0, n_sweeps=1)
+    >>> bool((V[0] == -V[1]).all())
+    True
     """
     check_csr(csr)
-    check_rows("V", V, csr, (torch.float32,))
+    check_rows("V", V, csr, (torch.float32, torch.float16))
     check_class_ptr(class_ptr, csr)
     if not 0 <= omega < 1:
         raise ValueError(f"`omega` must lie in [0, 1); got {omega}.")
-    twin("graph", csr.indptr, V).mixing_sweep(csr, class_ptr, V, omega)
+    if n_sweeps < 0:
+        raise ValueError(f"`n_sweeps` must be at least 0; got {n_sweeps}.")
+    if changes is not None:
+        _check_vector("changes", changes, n_sweeps, torch.float64)
+    twin("graph", csr.indptr, V, *([] if changes is None else [changes])).mixing_sweeps(
+        csr, class_ptr, V, omega, n_sweeps, changes
+    )
 
 
 def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,10 +228,12 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         csr: the graph.
-        V: float32 (n, r), contiguous.
+        V: float32 or float16 (n, r), contiguous.
 
     Returns:
-        float64 (n,) |g_i| and float64 (n,) g_i . v_i, with g_i = sum_j w_ij v_j.
+        float64 (n,) |g_i| and float64 (n,) g_i . v_i, with g_i = sum_j w_ij v_j. The CPU engine sums in float64;
+        on a GPU the row is summed in float32, a relative error of about 2^-24 (entries + r) / 2 of the sum of
+        absolute terms at most. As a dual vector any |g_i| is valid; only values feel the difference.
 
     Raises:
         TypeError, ValueError: another dtype or shape.
@@ -210,7 +241,7 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
     Complexity: O(m r).
     """
     check_csr(csr)
-    check_rows("V", V, csr, (torch.float32,))
+    check_rows("V", V, csr, (torch.float32, torch.float16))
     lengths: Tensor
     products: Tensor
     lengths, products = twin("graph", csr.indptr, V).fields(csr, V)
@@ -225,7 +256,7 @@ def gains(csr: CSR, signs: Tensor) -> Tensor:
         signs: int8 (R, n) in {-1, +1}, one replica a row, contiguous.
 
     Returns:
-        float32 (R, n), in units of edge weight.
+        float32 (R, n), in units of edge weight; exact where weights are integers with sums below 2^24.
 
     Raises:
         TypeError, ValueError: another dtype or shape.

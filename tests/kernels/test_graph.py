@@ -179,6 +179,39 @@ def test_a_class_is_swept_as_its_vertices_one_by_one() -> None:
     assert torch.equal(by_class, one_by_one)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["f32", "f16"])
+def test_sweeps_are_so_many_sweeps_and_tell_what_they_changed(dtype: torch.dtype) -> None:
+    csr, class_ptr = coloured(3, 300, 6, 2)
+    W = cuts.dense(csr)
+    together, one_by_one = unit_rows(900, 12).to(dtype), unit_rows(900, 12).to(dtype)
+    energies = [oracle.energy(W, one_by_one.double().numpy())]
+    for _ in range(4):
+        graph.mixing_sweep(csr, class_ptr, one_by_one, 0.8)
+        energies.append(oracle.energy(W, one_by_one.double().numpy()))
+    changes = torch.full((4,), float("nan"), dtype=torch.float64)
+    graph.mixing_sweeps(csr, class_ptr, together, 0.8, 4, changes)
+    assert torch.equal(together, one_by_one)
+    np.testing.assert_allclose(changes.numpy(), np.diff(energies), rtol=1e-5, atol=1e-6 * np.abs(W).sum())
+
+
+def test_half_rows_are_rounded_to_nearest_even() -> None:
+    # A leaf of one edge takes the hub's row with the sign turned: what is stored is the rounded quotient.
+    hub = torch.from_numpy(np.random.default_rng(3).normal(size=(400, 5))).half()
+    hub[7] *= 1e-4  # elements of a subnormal half
+    hub[:, 4] = 1.0
+    n = len(hub)
+    pairs = torch.arange(2 * n, dtype=torch.int32).view(2, n).flip(0).flatten()
+    csr = CSR(torch.arange(2 * n + 1), pairs, torch.ones(2 * n))
+    V = torch.cat([hub, torch.zeros_like(hub)])
+    graph.mixing_sweep(csr._replace(weights=csr.weights), torch.tensor([0, 0, 2 * n]), V, 0.0)
+    # The hub's field was 0, so it stayed; its leaf stands against it.
+    assert torch.equal(V[:n], hub)
+    exact = -hub.double() / hub.double().norm(dim=1, keepdim=True)
+    error = (V[n:].double() - exact).abs()
+    half_step = torch.where(exact.abs() < 2.0**-14, 2.0**-25, 2.0 ** (exact.abs().log2().floor() - 11))
+    assert (error <= half_step * (1 + 1e-3)).all()
+
+
 @pytest.mark.parametrize("width", [1, 3, 16])
 @pytest.mark.parametrize("name", ["signed torus", "components", "block and a row"])
 def test_exact_steps_never_raise_the_energy(name: str, width: int) -> None:
@@ -371,7 +404,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "V dtype": (
         lambda: graph.fields(SQUARE, X6),
         TypeError,
-        "`V` must be torch.float32; got torch.float64.",
+        "`V` must be torch.float32 or torch.float16; got torch.float64.",
     ),
     "V strided": (
         lambda: graph.mixing_sweep(SQUARE, WHOLE, STRIDED, 0.5),
@@ -413,6 +446,21 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: graph.mixing_sweep(SQUARE, WHOLE, V6, 1.0),
         ValueError,
         "`omega` must lie in [0, 1); got 1.0.",
+    ),
+    "sweeps": (
+        lambda: graph.mixing_sweeps(SQUARE, WHOLE, V6, 0.5, -1),
+        ValueError,
+        "`n_sweeps` must be at least 0; got -1.",
+    ),
+    "changes length": (
+        lambda: graph.mixing_sweeps(SQUARE, WHOLE, V6, 0.5, 3, D6),
+        ValueError,
+        "`changes` must be contiguous with shape (3,); got (6,).",
+    ),
+    "class_ptr elsewhere": (
+        lambda: graph.mixing_sweep(SQUARE, WHOLE.to("meta"), V6, 0.5),
+        ValueError,
+        "`class_ptr` must lie on the CPU for every engine; got meta.",
     ),
     "omega NaN": (
         lambda: graph.mixing_sweep(SQUARE, WHOLE, V6, float("nan")),

@@ -47,11 +47,21 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
     return squares.sum(0)
 
 
-def mixing_sweep(csr: CSR, class_ptr: Tensor, V: Tensor, omega: float) -> None:
+def mixing_sweeps(
+    csr: CSR, class_ptr: Tensor, V: Tensor, omega: float, n_sweeps: int, changes: Tensor | None
+) -> None:
     """See the public operation."""
-    arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
+    is_half = V.dtype == torch.float16
+    work = V.float()  # V itself where it is float32
+    row_changes = None if changes is None else np.empty(csr.n_vertices)
+    arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), class_ptr.numpy(), work.numpy())
     with threads_worth(csr.indices.numel() * V.shape[1]):
-        _mixing_sweep(*arrays, class_ptr.numpy(), V.numpy(), np.float32(omega))
+        for sweep in range(n_sweeps):
+            _mixing_sweep(*arrays, np.float32(omega), True if is_half else None, row_changes)
+            if changes is not None and row_changes is not None:
+                changes[sweep] = row_changes.sum()
+    if is_half:
+        V.copy_(work)  # exact: rows were rounded one by one
 
 
 def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +70,7 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
     products = torch.empty_like(lengths)
     arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy())
     with threads_worth(csr.indices.numel() * V.shape[1]):
-        _fields(*arrays, V.numpy(), lengths.numpy(), products.numpy())
+        _fields(*arrays, V.float().numpy(), lengths.numpy(), products.numpy())
     return lengths, products
 
 
@@ -128,15 +138,19 @@ def _mixing_sweep(
     class_ptr: NDArray[np.int64],
     V: NDArray[np.float32],
     omega: np.float32,
+    is_half: bool | None,
+    changes: NDArray[np.float64] | None,
 ) -> None:
+    """`is_half` is True or None, `changes` (n,) or None: numba drops the branches on an argument that is None."""
     for c in range(len(class_ptr) - 1):
         first, last = class_ptr[c], class_ptr[c + 1]
         if (indptr[last] - indptr[first]) * V.shape[1] < SERIAL_WORK:
-            _mix_rows(indptr, indices, weights, first, last, V, omega)
+            _mix_rows(indptr, indices, weights, first, last, V, omega, is_half, changes)
             continue
         for block in prange((last - first + BLOCK - 1) // BLOCK):
             begin = first + block * BLOCK
-            _mix_rows(indptr, indices, weights, begin, min(last, begin + BLOCK), V, omega)
+            end = min(last, begin + BLOCK)
+            _mix_rows(indptr, indices, weights, begin, end, V, omega, is_half, changes)
 
 
 @njit(cache=True, nogil=True, fastmath=FUSED)
@@ -148,10 +162,14 @@ def _mix_rows(
     last: int,
     V: NDArray[np.float32],
     omega: np.float32,
+    is_half: bool | None,
+    changes: NDArray[np.float64] | None,
 ) -> None:
     r = V.shape[1]
     one = np.float32(1)
     g = np.empty(r, np.float32)
+    if changes is not None:
+        field, old = np.empty_like(g), np.empty_like(g)
     for i in range(first, last):
         g[:] = 0
         for entry in range(indptr[i], indptr[i + 1]):
@@ -161,6 +179,9 @@ def _mix_rows(
         square = np.float32(0)
         for k in range(r):
             square += g[k] * g[k]
+        if changes is not None:
+            changes[i] = 0
+            field[:] = g
         if square == 0:
             continue
         towards = -(one + omega) / np.sqrt(square)
@@ -169,8 +190,29 @@ def _mix_rows(
             g[k] = towards * g[k] - omega * V[i, k]
             square += g[k] * g[k]
         length = one / np.sqrt(square)
+        if is_half is not None:
+            for k in range(r):
+                g[k] = _nearest_half(length * g[k])
+            length = one
+        if changes is not None:
+            old[:] = V[i]
         for k in range(r):
             V[i, k] = length * g[k]
+        if changes is not None:
+            change = np.float32(0)
+            for k in range(r):
+                change += field[k] * (V[i, k] - old[k])
+            changes[i] = change
+
+
+@njit(cache=True, nogil=True)
+def _nearest_half(x: np.float32) -> np.float32:
+    """Nearest float16, ties to even, of |x| below 65,520, as a float32."""
+    bits = np.float32(x).view(np.int32)
+    if (bits & 0x7FFFFFFF) < 0x38800000:  # below 2^-14 halves lie 2^-24 apart
+        return np.float32(np.rint(x * np.float32(2.0**24)) * np.float32(2.0**-24))
+    bits += 0xFFF + ((bits >> 13) & 1)
+    return np.int32(bits & ~0x1FFF).view(np.float32)
 
 
 @njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
