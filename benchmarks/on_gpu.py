@@ -18,22 +18,21 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import _machine
+from benchmarks._gpu_calls import CALLS, SEED, Call
 from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
 REPORT = _machine.REPOSITORY / "tools" / "report" / "kernel_report.json"
 TESTS = "tests/gpu"
-SEED = 0
 WARM_UPS, REPEATS = 3, 20
 # Compute capability (major) or architecture -> target of the report that stands for it.
 TARGETS = {8: "sm_80", 9: "sm_90", 10: "sm_100"}
-Call = Callable[[], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,64 +140,6 @@ def device_seconds(call: Call) -> float:
         call()
         torch.cuda.synchronize()
     return sum(float(event.self_device_time_total) for event in profile.key_averages()) * 1e-6
-
-
-def normals(shape: Mapping[str, Any], device: torch.device) -> Call:
-    """Normals of a float32 matrix ("rows", "columns")."""
-    from sdp_kernels import gaussian
-
-    rows, columns = int(shape["rows"]), int(shape["columns"])
-    out = torch.empty(rows, columns, device=device)
-    return lambda: gaussian.normal((rows, columns), seed=SEED, device=device, out=out)
-
-
-def expectation(name: str) -> Callable[[Mapping[str, Any], torch.device], Call]:
-    """Values, gradients or Hessian-vector products of a tanh network of equal widths, q = k = h."""
-
-    def prepare(shape: Mapping[str, Any], device: torch.device) -> Call:
-        from sdp_kernels.expectation import (
-            Draw,
-            Network,
-            grad_batches,
-            hessian_b_batches,
-            hvp_batches,
-            value_batches,
-        )
-
-        width, depth = int(shape["width"]), int(shape["depth"])
-        made = torch.Generator().manual_seed(SEED)
-
-        def matrix(*sizes: int) -> torch.Tensor:
-            return torch.randn(*sizes, generator=made).mul_(width**-0.5).to(device)
-
-        # A Hessian in b takes k directions, so k is their number there.
-        k = int(shape["directions"]) if name == "hessian_b" else width
-        L, b = matrix(k, width), matrix(k)
-        params = [t for i in range(depth) for t in (matrix(width, width if i else k), matrix(width))]
-        params += [matrix(width), torch.zeros((), device=device)]
-        network = Network("tanh")
-        draw = Draw(n=int(shape["samples"]) // 2, seed=SEED)  # antithetic: pairs
-        precision = str(shape["precision"])
-        if name == "value":
-            return lambda: value_batches(L, b, params, network, draw, precision)
-        if name == "grad":
-            return lambda: grad_batches(L, b, params, network, draw, precision)
-        if name == "hessian_b":
-            return lambda: hessian_b_batches(L, b, params, network, draw, precision)
-        n_columns = sum(t.numel() for t in (L, b, *params))
-        directions = matrix(int(shape["directions"]), n_columns)
-        return lambda: hvp_batches(L, b, params, network, draw, directions, precision)
-
-    return prepare
-
-
-CALLS: dict[str, Callable[[Mapping[str, Any], torch.device], Call]] = {
-    "normal": normals,
-    "value": expectation("value"),
-    "grad": expectation("grad"),
-    "hvp": expectation("hvp"),
-    "hessian_b": expectation("hessian_b"),
-}
 
 
 def table(records: Sequence[Record], name: str, target: str) -> str:

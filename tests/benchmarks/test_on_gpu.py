@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -38,30 +37,6 @@ def test_a_gpu_is_compared_with_the_nearest_chip(
     assert on_gpu.target_of_device() == target
 
 
-@pytest.mark.parametrize("call", on_gpu.CALLS)
-def test_calls_are_the_operations_they_name(call: str) -> None:
-    """On the CPU engine, which has the same public functions."""
-    shape = {
-        "rows": 2,
-        "columns": 8,
-        "width": 4,
-        "depth": 2,
-        "samples": 64,
-        "directions": 3,
-        "precision": "high",
-    }
-    found: Any = on_gpu.CALLS[call](shape, torch.device("cpu"))()
-    parameters = 4 * 4 + 4 + 2 * (4 * 4 + 4) + 4 + 1
-    expected = {
-        "normal": [(2, 8)],
-        "value": [(32,)],
-        "grad": [(32,), (32, parameters)],
-        "hvp": [(32,), (32, parameters), (32, 3, parameters)],
-        "hessian_b": [(32, 3, 3)],
-    }[call]
-    assert [tuple(t.shape) for t in (found if isinstance(found, tuple) else (found,))] == expected
-
-
 def test_the_table_sets_measurement_against_prediction() -> None:
     record = {
         "operation": "gradient", "predicted_seconds": 1e-3, "kernel_seconds": 2.5e-3, "call_seconds": 3e-3,
@@ -69,13 +44,3 @@ def test_the_table_sets_measurement_against_prediction() -> None:
     }  # fmt: skip
     last = on_gpu.table([record], "NVIDIA H200", "sm_90").splitlines()[-1]
     assert last == "| gradient | 1000.0 us | 2500.0 us | 2.50 | 3000.0 us |"
-
-
-def test_every_operation_of_the_report_can_be_timed() -> None:
-    from sdp_kernels.triton.catalog import operations
-
-    needed = {"normal": {"rows", "columns"}, "value": {"width", "depth", "samples", "precision"}}
-    needed["grad"] = needed["value"]
-    needed["hvp"] = needed["hessian_b"] = needed["value"] | {"directions"}
-    for operation in operations():
-        assert set(operation.shape) == needed[operation.call]

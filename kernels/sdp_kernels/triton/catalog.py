@@ -163,10 +163,10 @@ class Operation(NamedTuple):
     Attributes:
         name: unique in the catalogue, such as "gradient w64 high".
         steps: (entry name, variant label) of every launch, in order; one that runs twice stands twice.
-        call: what `make gpu` times (benchmarks/on_gpu.py): "normal", "value", "grad", "hvp" or
-            "hessian_b".
-        shape: sizes of that call: "rows", "columns" of normals; "width" (q = k = h), "depth", "samples" (antithetic
-            pairs count twice), "precision" and, for HVPs, "directions".
+        call: what `make gpu` times: a name of `CALLS` in benchmarks/_gpu_calls.py, such as "grad" or "mixing sweep".
+        shape: sizes of that call, exactly those that `NEEDED` there asks for: "rows", "columns" of normals; "width"
+            (q = k = h), "depth", "samples" (antithetic pairs count twice), "precision" and, for HVPs, "directions";
+            "vertices" and "degree" of graphs, and so on.
         against: name of the operation whose predicted time is the yardstick; empty for none.
         at_most: largest ratio of the predicted times.
         judged_on: targets where `at_most` is a bar; on the others the ratio is told.
