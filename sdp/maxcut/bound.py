@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from sdp.maxcut.graph import Graph
+from sdp.maxcut.placement import between_looks, zeros
 from sdp.maxcut.problem import Problem
 from sdp.optim.chebyshev import COLUMNS as COLUMNS
 from sdp.optim.chebyshev import TOO_LARGE, Growth
@@ -34,6 +35,9 @@ from sdp.optim.chebyshev import steps_for as steps_for
 from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step
 
 DENSE_VERTICES = 2000
+STEPS_A_LOOK = (
+    8  # on a device: so many grow a block by 10^6 at the very most, which leaves its columns independent
+)
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
 _ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
@@ -79,14 +83,22 @@ class ScaledDual:
     @staticmethod
     def of(problem: Problem, h: Tensor) -> ScaledDual:
         """Scales by the weighted degree."""
-        csr = problem.csr
-        d = scaling(problem)
-        root = d.rsqrt().numpy()
-        # In numpy, which asks for huge pages: so laid out, a Chebyshev step takes two thirds of the time.
-        scaled = csr.weights.double().numpy() * np.repeat(root, csr.indptr.diff().numpy())
-        scaled *= root[csr.indices.numpy()]
-        rows = CSR(csr.indptr, csr.indices, torch.from_numpy(scaled))
+        csr, d = problem.csr, scaling(problem)
+        rows = CSR(csr.indptr, csr.indices, _scaled_weights(csr, d.rsqrt()))
         return ScaledDual(rows, h / d, d, largest_eigenvalue(problem, h))
+
+
+def _scaled_weights(csr: CSR, root: Tensor) -> Tensor:
+    """w_ij root_i root_j of every entry, float64 (2m,)."""
+    if root.device.type != "cpu":
+        scaled = torch.repeat_interleave(root, csr.indptr.diff(), output_size=csr.indices.numel())
+        return scaled.mul_(csr.weights).mul_(root[csr.indices])
+    # In numpy, which asks for huge pages: so laid out, a Chebyshev step takes two thirds of the time. And it gathers
+    # in half of torch's time.
+    roots = root.numpy()
+    array = csr.weights.double().numpy() * np.repeat(roots, csr.indptr.diff().numpy())
+    array *= roots[csr.indices.numpy()]
+    return torch.from_numpy(array)
 
 
 def scaling(problem: Problem) -> Tensor:
@@ -122,9 +134,11 @@ def dense_bound(problem: Problem, h: Tensor) -> Bound:
     """
     scaled = ScaledDual.of(problem, h)
     n = problem.n_vertices
-    matrix = adjacency_product(scaled.rows, torch.eye(n, dtype=torch.float64))
-    matrix.diagonal().add_(scaled.diagonal)
-    lowest = float(torch.linalg.eigvalsh(matrix)[0])
+    matrix = torch.diag(scaled.diagonal)
+    rows = torch.repeat_interleave(torch.arange(n, device=h.device), scaled.rows.indptr.diff())
+    matrix[rows, scaled.rows.indices] = scaled.rows.weights
+    # On the CPU wherever h is: the error bound below is LAPACK's.
+    lowest = float(torch.linalg.eigvalsh(matrix.cpu())[0])
     # Off the diagonal the norm is at most 1; h may be negative and its size far above `upper`.
     error = _EIGENSOLVER_ULPS * n * UNIT_ROUNDOFF * (1 + float(scaled.diagonal.abs().max()))
     return Bound(_Value(problem, h, scaled.d)(max(0.0, error - lowest)), "dense", 0.0, h)
@@ -154,9 +168,11 @@ def chebyshev_bound(
         h: float64 (n,), any dual vector, in problem units.
         steps: largest k; see `steps_for`.
         delta: probability, over `seed`, that the bound is wrong; in (0, 1).
-        seed: of the Gaussian start block; must not have been used to make h.
+        seed: of the Gaussian start block, which is made on the CPU and the same on every device; must not have been
+            used to make h.
         columns: of the block.
-        should_stop: asked after every step with the bound so far (graph units); True ends the run.
+        should_stop: asked with the bound so far (graph units), after every step on the CPU and after a few on a device;
+            True ends the run.
         most_growth: ends the run when a column is so many times sqrt(n) long. Without eigenvalues below 0 none
             grows beyond about 1: the block then consists of their eigenvectors, and more steps prove little more.
 
@@ -172,7 +188,7 @@ def chebyshev_bound(
     diagonal = 1.0 + shrink * scaled.diagonal
     n = problem.n_vertices
     start = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, columns))
-    previous, current = torch.from_numpy(start), torch.from_numpy(np.empty_like(start)).zero_()
+    previous, current = torch.from_numpy(start).to(h.device), zeros((n, columns), torch.float64, h.device)
     squares = chebyshev_step(rows, diagonal, previous, current) / 4
     current /= 2  # the step computes 2 B X
 
@@ -182,15 +198,19 @@ def chebyshev_bound(
     step_error = UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
     largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
     growth, value_of = Growth(scaled.upper, q, step_error, largest), _Value(problem, h, scaled.d)
+    batch = between_looks(h.device, rows.indices.numel() * columns, STEPS_A_LOOK)
+    too_long = min(TOO_LARGE, most_growth * math.sqrt(n))
     k = 1
-    for k in range(2, steps + 1):
-        squares = chebyshev_step(rows, diagonal, current, previous)
-        current, previous = previous, current
-        norm = math.sqrt(float(squares.max()))
-        tau = growth.after(k, norm)
-        if norm > min(TOO_LARGE, most_growth * math.sqrt(n)) or (
-            should_stop is not None and should_stop(value_of(tau))
-        ):
+    while k < steps:
+        made = []
+        for _ in range(min(batch, steps - k)):
+            made.append(chebyshev_step(rows, diagonal, current, previous).max())
+            current, previous = previous, current
+        # Every step's norm is read, late or not: the rounding error is measured by the longest block of all.
+        for square in torch.stack(made).tolist():
+            k, norm = k + 1, math.sqrt(square)
+            growth.after(k, norm)
+        if not norm <= too_long or (should_stop is not None and should_stop(value_of(growth.tau))):
             break
     return Bound(value_of(growth.tau), "chebyshev", delta, h, k), current
 
@@ -233,8 +253,9 @@ def repair(problem: Problem, h: Tensor, values: Tensor, vectors: Tensor) -> Tens
     d = scaling(problem)
     root = d.sqrt()
     raised, spent = h, 0.0
-    for theta, u, share in zip((-values).tolist(), vectors.T, shares(d, vectors), strict=True):
-        mass = float((root * u.abs()).sum())
+    masses = torch.stack([(root * u.abs()).sum() for u in vectors.T]).tolist()
+    columns = zip((-values).tolist(), vectors.T, masses, shares(d, vectors), strict=True)
+    for theta, u, mass, share in columns:
         spent += share
         if theta <= 0 or spent >= 1:
             break
@@ -247,7 +268,8 @@ class _Value:
 
     def __init__(self, problem: Problem, h: Tensor, d: Tensor) -> None:
         self._problem = problem
-        self._sum_h, self._sum_d = math.fsum(h.tolist()), math.fsum(d.tolist())
+        (self._sum_h, error_h), (self._sum_d, error_d) = _sum(h), _sum(d)
+        self._error_h, self._error_d = error_h, error_d
 
     def __call__(self, tau: float) -> float:
         if not math.isfinite(tau):
@@ -255,9 +277,21 @@ class _Value:
         problem = self._problem
         dual = self._sum_h + tau * self._sum_d
         scaled = problem.total_weight / 2 + dual / 4 + problem.lost_weight
-        # The sums are correctly rounded; the few operations on them err by ulps of their terms.
+        # The few operations on the sums err by ulps of their terms.
         # Not of `dual`: where h is negative its two parts nearly cancel.
         terms = problem.absolute_weight + abs(self._sum_h) + tau * self._sum_d + problem.lost_weight
-        slack = 8 * UNIT_ROUNDOFF * terms
+        slack = 8 * UNIT_ROUNDOFF * terms + (self._error_h + tau * self._error_d) / 4
         value = (scaled + slack) / problem.scale
         return float(math.floor(value)) if problem.graph.is_integer else value
+
+
+def _sum(x: Tensor) -> tuple[float, float]:
+    """Sum of a float64 vector, and a bound on its error beyond one rounding: none on the CPU.
+
+    On a device n additions in any order err by at most n u sum |x|, to which a little is added for the roundings of
+    that sum itself: 1e-9 of it at ten million vertices, where moving the vector to sum it exactly would take a second.
+    """
+    if x.device.type == "cpu":
+        return math.fsum(x.tolist()), 0.0
+    total, size = torch.stack((x.sum(), x.abs().sum())).tolist()
+    return total, 1.01 * x.numel() * UNIT_ROUNDOFF * size

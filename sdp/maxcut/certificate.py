@@ -131,7 +131,7 @@ def spectral_proof(problem: Problem, bound: Bound, seed: int = 0) -> Spectral:
     if bound.h is None:
         raise ValueError(f'a bound of kind "{bound.kind}" has no dual vector.')
     h = np.zeros(problem.graph.n_vertices)
-    h[problem.order] = bound.h.numpy() / problem.scale
+    h[problem.order] = bound.h.cpu().numpy() / problem.scale
     if bound.steps == 0:
         return Spectral(h, steps=0, seed=0, columns=0, delta=0.0)
     delta = min(bound.delta, DELTA)

@@ -153,7 +153,7 @@ def derandomize(
     if not bool(torch.isfinite(V).all()):
         raise ValueError("`V` must be finite; an entry is not.")
     problem = _Problem(csr, beta, seed, is_late)
-    problem.record(problem.value(start, torch.zeros(csr.n_vertices, dtype=torch.float64)))
+    problem.record(problem.value(start, _no_means(V)))
     way_down = {"sosp": _sosp, "homotopy": _homotopy, "conditional": _conditional}[method]
     with _torch_threads_for(V.numel()):
         residue, mu = way_down(problem, V, start)
@@ -230,14 +230,12 @@ class _Problem:
     def __init__(self, csr: CSR, beta: float, seed: int, is_late: Callable[[], bool]) -> None:
         self.csr, self.beta, self.seed, self.is_late = csr, beta, seed, is_late
         n = csr.n_vertices
-        rows = torch.repeat_interleave(torch.arange(n), csr.indptr.diff())
-        sizes = csr.weights.double().abs()
-        degrees = torch.zeros(n, dtype=torch.float64).index_add_(0, rows, sizes)
-        total = float(degrees.numpy().sum())
+        degrees = torch.segment_reduce(csr.weights.double().abs(), "sum", offsets=csr.indptr)
+        total = _total(degrees)
         self.absolute_weight = 0.5 * total or 1.0  # over edges; where it is 0 nothing is divided by it but 0
         # A vertex without weight moves nothing: any positive number will do for it. The mean is 1.
         degrees = torch.where(degrees > 0.0, degrees, total / n if total else 1.0)
-        self.relative_degree = degrees * (n / float(degrees.numpy().sum() or 1.0))
+        self.relative_degree = degrees * (n / (_total(degrees) or 1.0))
         # Curvature of -F / sum |w| in row i is about 2 d_i / n at beta |v_i| >> 1: see Derivatives.diagonal.
         self.metric = 0.5 * n / self.relative_degree
         self.evaluations = 0
@@ -256,7 +254,7 @@ class _Problem:
     def drop(self, mu: Tensor) -> None:
         """Set V = 0 and note what that loses."""
         n, nnz = self.csr.n_vertices, self.csr.indices.numel()
-        law = Law(torch.zeros(nnz, dtype=torch.float64), torch.full((n,), self.beta**-2, dtype=torch.float64))
+        law = Law(mu.new_zeros(nnz), mu.new_full((n,), self.beta**-2))
         self.record(self.value(law, mu))
         self.lost += max(0.0, self.smooth_values[-2] - self.smooth_values[-1])
 
@@ -267,7 +265,8 @@ class _Problem:
     def draw(self, rank: int) -> Tensor:
         """The next x of conditioning, float64 (rank,)."""
         self.draws += 1
-        return streams.normals(self.seed, "conditioning", self.draws - 1, (rank,)).double()
+        x = streams.normals(self.seed, "conditioning", self.draws - 1, (rank,))
+        return x.double().to(self.csr.weights.device)
 
 
 class _InMean:
@@ -312,10 +311,10 @@ class _InBoth:
     def value(self, point: Tensor) -> float:
         problem, (mu, V) = self.problem, self.parts(point)
         self.moments = probit_cut.law(problem.csr, V, problem.beta)
-        squares = (self.moments.variances - problem.beta**-2).numpy()
-        self.mean_square = float(squares.mean())
+        squares = self.moments.variances - problem.beta**-2
+        self.mean_square = _total(squares) / self.n
         self.cut = problem.value(self.moments, mu.double())
-        return -self.cut / problem.absolute_weight + float((self.penalty.numpy() * squares).sum())
+        return -self.cut / problem.absolute_weight + _total(self.penalty * squares)
 
     def gradient(self, point: Tensor, out: Tensor) -> None:
         problem, (mu, V), (out_mu, out_V) = self.problem, self.parts(point), self.parts(out)
@@ -386,7 +385,7 @@ def _homotopy(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, 
     """As `_sosp`."""
     squares = start.variances - problem.beta**-2
     scale = 1.0
-    mu = torch.zeros(problem.csr.n_vertices, dtype=torch.float64)
+    mu = _no_means(V)
     size = math.sqrt(_mean_square(start, problem.beta))
     if not problem.is_gone(size**2):
         draws = [_along(V.double(), problem.draw(V.shape[1])) for _ in range(CONDITIONED_DRAWS)]
@@ -418,7 +417,7 @@ def _scaled(covariances: Tensor, squares: Tensor, scale: float, beta: float) -> 
 
 def _conditional(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
     """As `_sosp`."""
-    mu = torch.zeros(problem.csr.n_vertices, dtype=torch.float64)
+    mu = _no_means(V)
     axes = principal_axes(V.double())
     for k in range(axes.shape[1]):
         if problem.is_late():
@@ -442,8 +441,18 @@ def _along(V: Tensor, x: Tensor) -> Tensor:
 
 def _mean_square(moments: Law, beta: float) -> float:
     """Mean of |v_i|^2, 0 for no vertices."""
-    squares = moments.variances.numpy() - beta**-2
-    return float(squares.mean()) if squares.size else 0.0
+    squares = moments.variances - beta**-2
+    return _total(squares) / squares.numel() if squares.numel() else 0.0
+
+
+def _total(x: Tensor) -> float:
+    """Sum of a float64 tensor; on the CPU by numpy, whose order of summation no number of threads changes."""
+    return float(x.numpy().sum()) if x.device.type == "cpu" else float(x.sum())
+
+
+def _no_means(V: Tensor) -> Tensor:
+    """A mean of 0 for every row of V, float64 (n,)."""
+    return V.new_zeros(len(V), dtype=torch.float64)
 
 
 def _cut_value(csr: CSR, signs: Tensor) -> float:
@@ -454,7 +463,7 @@ def _best_plane(problem: _Problem, V: Tensor, mu: Tensor) -> tuple[Tensor, float
     """Signs of V x + mu for the best of RESCUE_PLANES x, and their cut."""
     planes = torch.stack([problem.draw(V.shape[1]) for _ in range(RESCUE_PLANES)], dim=1)
     affine = torch.cat([V, mu[:, None].to(V.dtype)], dim=1).float().contiguous()
-    planes = torch.cat([planes, torch.ones(1, RESCUE_PLANES, dtype=torch.float64)]).float().contiguous()
+    planes = torch.cat([planes, planes.new_ones(1, RESCUE_PLANES)]).float().contiguous()
     packed = replicas.project_signs(affine, planes)
     cuts = replicas.cut_values(problem.csr, packed)[:RESCUE_PLANES]
     winner = int(cuts.argmax())
@@ -470,10 +479,10 @@ def _expected_hyperplane(problem: _Problem, start: Law) -> float:
 
 def _guarantee(problem: _Problem, start: Law, method: str, alpha: float) -> float:
     """See `Derandomized.guarantee`."""
-    weights = problem.csr.weights.double().numpy()
+    weights = problem.csr.weights.double()
     has_unit_rows = bool(((start.variances - problem.beta**-2 - 1.0).abs() < UNIT_TOLERANCE).all())
     if method == "homotopy" or not has_unit_rows or bool((weights < 0.0).any()):
         return math.nan
-    relaxation = 0.25 * float((weights * (1.0 - start.covariances.numpy())).sum())
+    relaxation = 0.25 * _total(weights * (1.0 - start.covariances))
     allowance = LAM_TOTAL * problem.absolute_weight if method == "sosp" else 0.0
     return alpha * relaxation - allowance - problem.lost

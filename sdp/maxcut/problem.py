@@ -12,7 +12,7 @@ rounding lost is kept, because a proved bound must pay for it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,10 +31,13 @@ _INT32_MOST = 2**31 - 1
 class Problem:
     """A graph without isolated vertices, coloured, renumbered and scaled.
 
+    `prepare` makes it on the CPU; `to` moves what the solver reads again and again to a device. Graph, order and
+    colour classes stay: they steer, and are not computed with.
+
     Attributes:
         graph: where it comes from.
         csr: rows of the renumbered graph, weights scaled and rounded.
-        class_ptr: int64 (n_classes + 1,), colour class c is the vertices class_ptr[c] to class_ptr[c + 1].
+        class_ptr: int64 (n_classes + 1,), colour class c is the vertices class_ptr[c] to class_ptr[c + 1]; on the CPU.
         order: int64 (n,), problem vertex k is the graph's vertex order[k].
         scale: power of two; a problem weight is a graph weight times this.
         total_weight: sum of the rounded weights over edges, in problem units.
@@ -52,6 +55,19 @@ class Problem:
     absolute_weight: float
     lost_weight: float
     unit: float
+
+    def to(self, device: torch.device) -> Problem:
+        """The same problem with its rows and degrees on a device; itself where they are there already."""
+        if device == self.device:
+            return self
+        moved = replace(self, csr=CSR(*(tensor.to(device) for tensor in self.csr)))
+        moved.__dict__["degrees"] = self.degrees.to(device)  # where `cached_property` keeps it
+        return moved
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.csr.indptr.device
 
     @property
     def n_vertices(self) -> int:
@@ -82,13 +98,13 @@ class Problem:
     def partition(self, signs: Tensor) -> NDArray[np.uint8]:
         """Sides of the graph's vertices, uint8 (n,) of 0 and 1, from signs int8 (n,) in problem order."""
         sides = np.zeros(self.graph.n_vertices, np.uint8)
-        sides[self.order] = signs.numpy() > 0
+        sides[self.order] = signs.cpu().numpy() > 0
         return sides
 
     def signs(self, partition: ArrayLike) -> Tensor:
         """Signs int8 (n,) in problem order from 0/1, boolean or -1/+1 sides of the graph's vertices."""
         positive = np.asarray(partition)[self.order] > 0
-        return torch.from_numpy(np.where(positive, 1, -1).astype(np.int8))
+        return torch.from_numpy(np.where(positive, 1, -1).astype(np.int8)).to(self.device)
 
     def cut_value(self, signs: Tensor) -> float:
         """Cut value in the units of the graph's weights, exact where `Graph.cut_value` is."""

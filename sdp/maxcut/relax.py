@@ -34,6 +34,7 @@ from sdp.maxcut.bound import (
     shares,
     steps_for,
 )
+from sdp.maxcut.placement import between_looks, wait, zeros
 from sdp.maxcut.problem import Problem
 from sdp_kernels.graph import fields, mixing_sweep
 
@@ -52,6 +53,7 @@ SETTLING = 5  # sweeps without over-relaxation that end a round: they halve tau 
 GROWN = (
     30.0  # times sqrt(n): a block so long holds negative eigenvectors, and h must be mended before more steps
 )
+SWEEPS_A_LOOK = 64  # on a device, on graphs whose sweeps are short
 SWEEPING_SHARE = 0.45  # of what is left of the time, at most, for one round of sweeps
 FINER = 0.7  # of each round's certificate over the one before: a fifth more steps
 SPREAD_SHARE = (
@@ -65,7 +67,7 @@ class Relaxation:
     """What the relaxation found.
 
     Attributes:
-        V: float32 (n, r), unit rows in problem order.
+        V: float32 (n, r), unit rows in problem order, on the problem's device.
         value: of V, in units of the graph's weights: at most the relaxation's optimum.
         bound: the best certified upper bound, or None if there was no time for one.
         sweeps: of the mixing method.
@@ -95,7 +97,7 @@ def default_rank(problem: Problem) -> int:
 
 
 def random_rows(n: int, rank: int, seed: int) -> Tensor:
-    """float32 (n, rank), unit rows, uniform on the sphere."""
+    """float32 (n, rank), unit rows, uniform on the sphere; made on the CPU, so that every device starts alike."""
     rows = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, rank), dtype=np.float32)
     return _normalised(torch.from_numpy(rows))
 
@@ -126,7 +128,7 @@ def relax(
         delta: probability that any of the bounds proved is wrong.
         rank: columns of V at the start; `default_rank` when None.
         report: called with the value and each new best bound.
-        should_stop: asked after each sweep and product.
+        should_stop: asked after each sweep and product; after a few of them on a device (`between_looks`).
 
     Returns:
         The last V and the best bound.
@@ -134,7 +136,7 @@ def relax(
     Complexity: O(sweeps m rank).
     """
     run = _Run(problem, time_limit, seed, delta, report, should_stop)
-    V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed)
+    V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed).to(problem.device)
     by_way_of = [COARSE_TARGET] if target_gap < COARSE_TARGET and problem.n_vertices > DENSE_VERTICES else []
     for target in (*by_way_of, target_gap):
         V = run.approach(V, target)
@@ -209,14 +211,16 @@ class _Run:
         """A round of sweeps, cut short when it would leave too little time to certify it."""
         until = self.elapsed() + SWEEPING_SHARE * (self.time_limit - self.elapsed())
         csr, class_ptr = self.problem.csr, self.problem.class_ptr
-        for made in range(count):
-            if made and (self.out_of_time() or self.elapsed() > until):
-                break
-            mixing_sweep(csr, class_ptr, V, OMEGA)
-            self.sweeps += 1
+        batch = between_looks(V.device, csr.indices.numel() * V.shape[1], SWEEPS_A_LOOK)
+        made = 0
+        while made < count and not (made and (self.out_of_time() or self.elapsed() > until)):
+            for _ in range(min(batch, count - made)):
+                mixing_sweep(csr, class_ptr, V, OMEGA)
+                made += 1
+            wait(V.device)
         for _ in range(SETTLING):
             mixing_sweep(csr, class_ptr, V, 0.0)
-        self.sweeps += SETTLING
+        self.sweeps += made + SETTLING
 
     def certify(self, h: Tensor) -> Tensor | None:
         """Proves a bound from h, and from a repaired h; negative eigenvectors of h if any were seen."""
@@ -293,10 +297,10 @@ def _with_columns(V: Tensor, vectors: Tensor, noise_seed: int | None = None) -> 
     rotation = torch.linalg.eigh((V.T @ V).double()).eigenvectors.flip(1)
     width = max(r, min(HIGH_RANK, 2 * r))
     new = min(vectors.shape[1], max(width - r, r // 4))
-    columns = torch.from_numpy(np.empty((n, width), np.float32)).zero_()  # numpy asks for huge pages
+    columns = zeros((n, width), torch.float32, V.device)
     columns[:, :r] = V @ rotation.float()
     if noise_seed is not None and width - new > r:
-        columns[:, r : width - new] = _KICK * random_rows(n, width - new - r, noise_seed)
+        columns[:, r : width - new] = _KICK * random_rows(n, width - new - r, noise_seed).to(V.device)
     peaks = vectors.abs().amax(0)
     columns[:, width - new :] += (_KICK * vectors[:, :new] / peaks[:new]).float()
     return _normalised(columns)

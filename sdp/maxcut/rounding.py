@@ -35,7 +35,7 @@ def hyperplanes(csr: CSR, V: Tensor, n_planes: int, seed: int) -> tuple[Tensor, 
 
     Returns:
         Signs of the best plane, int8 (n,) in {-1, +1}; its cut value; all cut values, float64 (n_planes,),
-        in units of edge weight. Ties go to the first plane. Same bits whatever the number of threads.
+        in units of edge weight, on V's device. Ties go to the first plane. Same bits whatever the number of threads.
 
     Raises:
         TypeError, ValueError: V has another dtype or not one row a vertex, or n_planes < 1.
@@ -55,8 +55,8 @@ def hyperplanes(csr: CSR, V: Tensor, n_planes: int, seed: int) -> tuple[Tensor, 
             f"`V` must have shape ({csr.n_vertices}, rank), one row a vertex; got {tuple(V.shape)}."
         )
     words_per_block = max(1, MAX_BLOCK_BYTES // (4 * max(1, csr.n_vertices)))
-    cuts = torch.empty(n_planes, dtype=torch.float64)
-    signs = torch.ones(csr.n_vertices, dtype=torch.int8)
+    cuts = torch.empty(n_planes, dtype=torch.float64, device=V.device)
+    signs = torch.ones(csr.n_vertices, dtype=torch.int8, device=V.device)
     best = -math.inf
     n_words = replicas.n_words(n_planes)
     for first in range(0, n_words, words_per_block):
@@ -64,7 +64,7 @@ def hyperplanes(csr: CSR, V: Tensor, n_planes: int, seed: int) -> tuple[Tensor, 
         begin = replicas.REPLICAS_PER_WORD * first
         end = min(n_planes, replicas.REPLICAS_PER_WORD * words.stop)
         planes = torch.cat([_word_of_planes(V.shape[1], seed, word) for word in words], dim=1)
-        packed = replicas.project_signs(V, planes[:, : end - begin].contiguous())
+        packed = replicas.project_signs(V, planes[:, : end - begin].contiguous().to(V.device))
         block = replicas.cut_values(csr, packed)[: end - begin]
         cuts[begin:end] = block
         winner = int(block.argmax())
@@ -86,7 +86,7 @@ def expected_cut(csr: CSR, V: Tensor) -> float:
     Raises:
         TypeError, ValueError: as `sdp_kernels.probit_cut.probit_cut_value`.
     """
-    mu = torch.zeros(csr.n_vertices, dtype=V.dtype)
+    mu = torch.zeros(csr.n_vertices, dtype=V.dtype, device=V.device)
     return probit_cut.probit_cut_value(csr, V, mu, math.inf)
 
 

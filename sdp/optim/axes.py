@@ -18,18 +18,21 @@ AXIS_REFINEMENTS = (
 def principal_axes(V: Tensor) -> Tensor:
     """Columns of U S, largest first, of V = U S W^T: float64 (n, at most r).
 
-    By the eigenvectors W of V^T V. einsum, not a matrix product: a BLAS splits long sums by threads, and the
+    By the eigenvectors W of V^T V. On the CPU einsum, not a matrix product: a BLAS splits long sums by threads, and the
     bits may not depend on their number. Axes below rounding, 1e-6 of the first, are left out.
     """
-    rows = V.double().numpy()
-    gram = np.einsum("ik,il->kl", rows, rows)
+    rows = V.double()
+    is_on_cpu = V.device.type == "cpu"
+    gram = np.einsum("ik,il->kl", rows.numpy(), rows.numpy()) if is_on_cpu else (rows.T @ rows).cpu().numpy()
     squares, W = np.linalg.eigh(gram)
     kept = np.flatnonzero(squares > 1e-12 * squares.max(initial=0.0))[::-1]
     if not kept.size:
-        return torch.zeros(len(V), 0, dtype=torch.float64)
+        return rows.new_zeros(len(V), 0)
     # Signs of eigenvectors are the library's whim; the largest entry is made positive.
     W = W[:, kept] * np.sign(W[np.abs(W[:, kept]).argmax(axis=0), kept])
-    return torch.from_numpy(np.einsum("ik,kl->il", rows, W))
+    if is_on_cpu:
+        return torch.from_numpy(np.einsum("ik,kl->il", rows.numpy(), W))
+    return rows @ torch.from_numpy(W).to(V.device)
 
 
 def maximise_along(value: Callable[[float], float], mean: float, *, is_even: bool) -> tuple[float, float]:

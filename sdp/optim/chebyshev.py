@@ -76,8 +76,11 @@ class Growth:
     tau: float = field(default=math.inf)
 
     def after(self, k: int, norm: float) -> float:
-        """`tau` after step k, whose longest column has this norm; a later step never makes it worse."""
-        self.largest = max(self.largest, norm)
+        """`tau` after step k, whose longest column has this norm; a later step never makes it worse.
+
+        A norm that is infinite or NaN, as of a block that overflowed, proves nothing, and nothing is proved after it.
+        """
+        self.largest = max(self.largest, norm if math.isfinite(norm) else math.inf)
         sure = self.q - 0.5 * (k + 1) * (k + 2) * self.step_error * self.largest
         if sure > 0:
             # cosh x - 1 = 2 sinh^2(x/2), without the cancellation.
