@@ -22,7 +22,7 @@ from sdp_kernels.cpu._blocks import threads_worth
 from sdp_kernels.cpu._philox import philox
 from sdp_kernels.graph import CSR
 
-TILE = 8  # words a task: a 256-bit vector; the last one is filled up with words whose decisions are dropped
+TILE = 16  # words a task, most: with a number known in advance, of 8, LLVM leaves the loops scalar (2.5 times slower)
 MAX_PLANES = 33  # of a counter above 2^31 neighbours
 _ONE, _SHIFT = np.uint64(1), np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
@@ -62,14 +62,13 @@ def _anneal(
     n_words = packed.shape[1]
     for tile in prange((n_words + TILE - 1) // TILE):
         first, last = tile * TILE, min(tile * TILE + TILE, n_words)
-        words = np.zeros((packed.shape[0], TILE), np.uint32)
-        words[:, : last - first] = packed[:, first:last]
-        now = np.zeros((3, TILE), np.float32)
+        words = np.empty((packed.shape[0], last - first), np.uint32)
+        words[:] = packed[:, first:last]
+        now = np.empty((3, last - first), np.float32)
         for sweep in range(chances.shape[1]):
-            now[:, : last - first] = chances[:, sweep, first:last]
-            number, width = stream + first, last - first
-            _sweep(indptr, columns, words, width, now, seed, number, first_sweep + sweep, is_shared)
-        packed[:, first:last] = words[:, : last - first]
+            now[:] = chances[:, sweep, first:last]
+            _sweep(indptr, columns, words, now, seed, stream + first, first_sweep + sweep, is_shared)
+        packed[:, first:last] = words
 
 
 @njit(cache=True, nogil=True)
@@ -77,26 +76,26 @@ def _sweep(
     indptr: NDArray[np.int64],
     columns: NDArray[np.int32],
     words: NDArray[np.uint32],
-    width: int,
     chances: NDArray[np.float32],
     seed: np.uint64,
     stream: int,
     sweep: int,
     is_shared: bool,
 ) -> None:
-    """One sweep of words (n, TILE), of which `width` count; chances (3, TILE) of this sweep."""
-    planes = np.empty((MAX_PLANES, TILE), np.uint32)
-    own = np.zeros((OWN_BITS, TILE), np.uint32)
-    common = np.zeros(TILE, np.uint32)
-    chance = np.empty(TILE, np.float32)
-    added = np.empty(TILE, np.uint32)
+    """One sweep of words (n, width); chances (3, width) of this sweep."""
+    width = words.shape[1]
+    planes = np.empty((MAX_PLANES, width), np.uint32)
+    own = np.empty((OWN_BITS, width), np.uint32)
+    common = np.empty(width, np.uint32)
+    chance = np.empty(width, np.float32)
+    added = np.empty(width, np.uint32)
     for i in range(words.shape[0]):
         degree = indptr[i + 1] - indptr[i]
         top = 1
         while (1 << top) <= degree:
             top += 1
         start = (1 << top) - degree // 2 - 1
-        for w in range(TILE):
+        for w in range(width):
             counted = start + (degree % 2 == 0 and chances[0, w] > 0)
             for plane in range(top + 1):
                 planes[plane, w] = _ALL if (counted >> plane) & 1 else np.uint32(0)
@@ -104,19 +103,19 @@ def _sweep(
             j = columns[entry]
             flipped = np.uint32(0) if j < 0 else _ALL
             j = ~j if j < 0 else j
-            for w in range(TILE):
+            for w in range(width):
                 added[w] = words[i, w] ^ words[j, w] ^ flipped
             _add(planes, top, added)
-        _draw(own, common, width, i, seed, stream, sweep, is_shared)
-        for w in range(TILE):
+        _draw(own, common, i, seed, stream, sweep, is_shared)
+        for w in range(width):
             chance[w] = chances[1 if degree % 2 else 2, w]
         for _ in range((degree + 1) // 2):
             if not _passes(added, own, common, chance, is_shared):
                 break
             _add(planes, top, added)
-            for w in range(TILE):
+            for w in range(width):
                 chance[w] *= chances[2, w]
-        for w in range(TILE):
+        for w in range(width):
             words[i, w] ^= planes[top, w]
 
 
@@ -124,7 +123,7 @@ def _sweep(
 def _add(planes: NDArray[np.uint32], top: int, added: NDArray[np.uint32]) -> None:
     """Adds a bit to every counter; `added` is overwritten."""
     for plane in range(top + 1):
-        for w in range(TILE):
+        for w in range(len(added)):
             kept = planes[plane, w]
             planes[plane, w] = kept ^ added[w]
             added[w] &= kept
@@ -134,7 +133,6 @@ def _add(planes: NDArray[np.uint32], top: int, added: NDArray[np.uint32]) -> Non
 def _draw(
     own: NDArray[np.uint32],
     common: NDArray[np.uint32],
-    width: int,
     i: int,
     seed: np.uint64,
     stream: int,
@@ -142,7 +140,7 @@ def _draw(
     is_shared: bool,
 ) -> None:
     """The words' random bits at vertex i: words 0 to 6 of two calls are their replicas' own, word 7 is common."""
-    for w in range(width):
+    for w in range(len(common)):
         key, number = (seed & _LOW, seed >> _SHIFT), np.uint64(stream + w)
         if is_shared:
             # A call serves four words.
@@ -170,7 +168,7 @@ def _passes(
     From the last bit to the first, u < t is the majority of (u < t so far, not bit of u, bit of t).
     """
     possible = np.uint32(0)
-    for w in range(TILE):
+    for w in range(len(passed)):
         scaled = chance[w] if is_shared else chance[w] * _OWN_UNIT
         whole = np.uint32(scaled)
         below = np.uint32((scaled - np.float32(whole)) * _WORD_UNIT)
