@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 GRAPH ?= tests/data/graphs/wordnet-cooc.txt.gz
 TIME_LIMIT ?= 60
+WORKERS ?= 2
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -28,8 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 maxcut: $(STAMP) ## solve the bundled graph of 2.4 million edges; writes maxcut-wordnet.png and .txt
 	$(BIN)/sdp maxcut $(GRAPH) --time-limit $(TIME_LIMIT) --plot maxcut-wordnet.png --out maxcut-wordnet.txt
 
-test: $(STAMP) ## run the tests (ARGS='tests/cli -x' chooses)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests in two processes (WORKERS=n for more; ARGS='tests/cli -x' chooses)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .
