@@ -22,9 +22,9 @@ def check_device(device: Device) -> None:
     """
     if device is not Device.cuda:
         return
-    from sdp_kernels.engines import engine_for
+    from sdp.maxcut.placement import engine_on
 
     try:
-        engine_for(device.value, "graph")
+        engine_on(device.value)
     except ValueError as error:
         raise CommandError(f"`--device cuda` cannot be used: {error}") from error

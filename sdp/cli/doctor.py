@@ -102,6 +102,7 @@ def _examine() -> Iterator[Finding]:
     yield Finding("processors", f"{_n_processors()} for this process, {os.cpu_count()} in the machine")
     for device in DEVICES:
         yield _engine(device)
+    yield _graphs()
     yield _triton()
     for name in OPTIONAL:
         yield _optional(name)
@@ -150,6 +151,24 @@ def _engine(device: str) -> Finding:
         state = "wrong" if device == "cpu" else "missing"
         advice = "unset SDP_ENGINE" if "SDP_ENGINE" in os.environ else "use --device cpu, or leave it at auto"
         return Finding(f"device {device}", str(error), state, advice)
+
+
+def _graphs() -> Finding:
+    """Which engine solves graphs on which device, and which device they are solved on by default."""
+    from sdp.maxcut.placement import choose, engine_on
+
+    def place(device: str) -> str:
+        try:
+            return f"on {device} by the {engine_on(device)} engine"
+        except ValueError:
+            return f"not on {device}"
+
+    try:
+        default = choose("auto", "auto")
+    except ValueError as error:
+        return Finding("graphs", f"cannot be solved: {error}", "wrong", "unset SDP_ENGINE")
+    places = ", ".join(place(device) for device in DEVICES)
+    return Finding("graphs", f"solved {places}; --device auto takes {default.device.type}")
 
 
 def _n_processors() -> int:

@@ -66,7 +66,9 @@ def maxcut(
     reduce: Annotated[
         bool, typer.Option("--reduce/--no-reduce", help="Shrink the graph by exact rules first.")
     ] = True,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    device: Annotated[
+        Device, typer.Option(help="Where to compute; auto takes a GPU that has room for the graph.")
+    ] = Device.auto,
     warm_start: Annotated[
         Path | None, typer.Option(metavar="PARTITION", help="Start from this file of one 0 or 1 a line.")
     ] = None,
@@ -125,6 +127,7 @@ def maxcut(
             bound_share=bound_share,
             reduce=reduce,
             certificate=certificate,
+            device=device.value,
         )
 
     _outputs.keep_signals_away()
@@ -170,6 +173,7 @@ def _summarise(result: MaxCutResult, files: dict[str, Path | None]) -> None:
     table.add_row("upper bound", _bound_in_words(result))
     table.add_row("gap", share_in_words(result.gap))
     table.add_row("status", result.status)
+    table.add_row("device", f"{result.device} ({result.engine} engine)")
     table.add_row("seconds", ", ".join(f"{stage} {spent:.1f}" for stage, spent in result.timings.items()))
     for note in result.notes:
         table.add_row("note", note)

@@ -7,6 +7,10 @@ places and nearly all of them are kept; that is what a single long anneal cannot
 minute of annealing ends at 13,980). Where rounds stop paying, a new island is opened, and what it ends with is
 merged into the best partition in the same way.
 
+A round's partitions share temperatures in groups (`Crowd`): eight groups of one on the CPU, up to eight groups of 32 on
+a device, where one machine word holds a group (`sdp_kernels.anneal.anneal_packed`, where all weights have one
+magnitude) and nothing but earnings and better partitions returns to the host.
+
 Temperatures are multiples of the median weight. Which reheating and which length of anneal pay differs
 from graph to graph and changes as the elite improves, so both are chosen by what they earned for their work so far.
 Work is counted in vertices visited and changes made, never in seconds: a seed gives the same rounds on
@@ -16,7 +20,7 @@ any machine, and time only decides how many of them there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,11 +28,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdp.maxcut.placement import wait, words
 from sdp.maxcut.problem import Problem
-from sdp_kernels.anneal import anneal, one_opt, partition_crossover
+from sdp_kernels.anneal import anneal, anneal_packed, one_opt, partition_crossover
 from sdp_kernels.graph import gains
+from sdp_kernels.replicas import REPLICAS_PER_WORD, cut_values, pack_signs, unpack_signs
 
-REPLICAS = 8
+REPLICAS = 8  # on the CPU
 FIRST_HEATS = (1.5, 5.0, 20.0)  # hubs freeze early: debian12-deps needs 20, toroidal grids 1.5
 HEAVY_HEAT = (
     2.0  # of the root mean square field, in place of 20 where a few weights outweigh the median by far
@@ -39,7 +45,8 @@ LENGTHS = {"small": (50, 150, 600), "large": (20, 50, 100)}  # sweeps of a round
 LARGE = 50_000  # vertices
 PATIENCE = 20  # rounds without improvement that an island is given at least
 EXPLORE = 3  # every so many rounds the length is the next in turn, not the best so far
-SLICE = 2e7  # vertex visits between two looks at the clock: 0.05 to 0.4 s
+SLICE = 2e7  # vertex visits between two looks at the clock: 0.05 to 0.4 s ...
+DEVICE_SLICE = 2e9  # ... and on a device, by its model some 0.01 to 0.1 s
 FIRST_SHARE = (
     0.1  # of the time limit, for the first anneal from random partitions: G60 gains 10 by 3,000 sweeps
 )
@@ -48,6 +55,7 @@ FIRST_GROWTH = 1.5  # of each island over the one before, up to four times the f
 _VISITS_PER_SECOND = (
     4e7  # of two threads, of this project's slowest machine; only sets the first anneal's length
 )
+_DEVICE_VISITS_PER_SECOND = 1e10  # a guess below the model's number; likewise
 _MEMORY = 0.7  # weight of the past in the running mean of an arm's earnings
 
 
@@ -80,6 +88,31 @@ class _Arms:
         self.earned[arm] = reward if math.isinf(old) else _MEMORY * old + (1 - _MEMORY) * reward
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """How many partitions are annealed at once.
+
+    Attributes:
+        groups: of partitions that share their temperatures.
+        copies: partitions of a group: 1, or a multiple of 32, which fill words.
+    """
+
+    groups: int
+    copies: int
+
+    @property
+    def size(self) -> int:
+        """Number of partitions."""
+        return self.groups * self.copies
+
+
+def default_crowd(problem: Problem) -> Crowd:
+    """As many as pay where the problem lies; the same for the CPU engine and the interpreter."""
+    if problem.device.type == "cpu":
+        return Crowd(REPLICAS, 1)
+    return Crowd(words(problem.n_vertices), REPLICAS_PER_WORD)
+
+
 class Polisher:
     """Local search on one problem, resumable at any round.
 
@@ -89,6 +122,7 @@ class Polisher:
         should_stop: asked between slices of sweeps.
         improved: called with the signs (int8 (n,), problem order) whenever the best cut gets better.
         time_limit: seconds that will be allowed; sets the length of the first anneal, nothing else.
+        crowd: partitions annealed at once; `default_crowd` when None.
     """
 
     def __init__(
@@ -99,6 +133,7 @@ class Polisher:
         should_stop: Callable[[], bool],
         improved: Callable[[Tensor], None],
         time_limit: float = math.inf,
+        crowd: Crowd | None = None,
     ) -> None:
         self._problem, self._seed, self._should_stop, self._improved = problem, seed, should_stop, improved
         self._tolerance = 0.0 if problem.is_exact else 1e-5
@@ -107,8 +142,13 @@ class Polisher:
         self._work = 0.0
         n = problem.n_vertices
         degree = 2 * problem.n_edges / n
-        visits = FIRST_SHARE * min(time_limit, 60.0) * _VISITS_PER_SECOND / (1 + degree / 20)
-        self._first_sweeps = float(np.clip(visits / (REPLICAS * n), *FIRST_SWEEPS))
+        is_on_cpu = problem.device.type == "cpu"
+        self._crowd = crowd or default_crowd(problem)
+        self._is_packed = self._crowd.copies % REPLICAS_PER_WORD == 0 and _has_one_magnitude(problem)
+        self._slice = SLICE if is_on_cpu else DEVICE_SLICE
+        speed = _VISITS_PER_SECOND if is_on_cpu else _DEVICE_VISITS_PER_SECOND
+        visits = FIRST_SHARE * min(time_limit, 60.0) * speed / (1 + degree / 20)
+        self._first_sweeps = float(np.clip(visits / (self._crowd.size * n), *FIRST_SWEEPS))
         self._longest_first = 4 * self._first_sweeps
         self._first_heats, self._reheats = _heats(problem)
         self._lengths = LENGTHS["large" if n > LARGE else "small"]
@@ -150,11 +190,8 @@ class Polisher:
 
     def _fresh(self, starts: Sequence[Tensor]) -> _Island:
         """A first anneal of random partitions, merged with the given ones."""
-        n = self._problem.n_vertices
-        generator = np.random.Generator(np.random.Philox(key=[self._seed, self._stream]))
-        signs = torch.from_numpy(generator.integers(0, 2, (REPLICAS, n), dtype=np.int8) * 2 - 1)
-        heats = np.resize(self._first_heats, REPLICAS)
-        self._anneal(signs, heats, int(self._first_sweeps))
+        signs = self._random_signs()
+        self._anneal(signs, np.resize(self._first_heats, self._crowd.groups), int(self._first_sweeps))
         self._first_sweeps = min(self._first_sweeps * FIRST_GROWTH, self._longest_first)
         self.rounds += 1
         if starts:
@@ -162,24 +199,43 @@ class Polisher:
             csr, class_ptr = self._problem.csr, self._problem.class_ptr
             one_opt(csr, class_ptr, polished, gains(csr, polished), self._tolerance)
             signs = torch.cat([signs, polished])
-        values = [self._problem.cut_value(row) * self._problem.scale for row in signs]
+        values = self._values(signs)
         first = int(np.argmax(values))
         island = self._island(signs[first : first + 1], values[first])
         island.value += float(partition_crossover(self._problem.csr, island.elite, signs).sum())
         return island
 
+    def _random_signs(self) -> Tensor:
+        """int8 (R, n); made on the CPU, as bits where whole words are needed."""
+        n, crowd = self._problem.n_vertices, self._crowd
+        generator = np.random.Generator(np.random.Philox(key=[self._seed, self._stream]))
+        if crowd.size % REPLICAS_PER_WORD:
+            signs = torch.from_numpy(generator.integers(0, 2, (crowd.size, n), dtype=np.int8) * 2 - 1)
+            return signs.to(self._problem.device)
+        packed = generator.integers(-(2**31), 2**31, (n, crowd.size // REPLICAS_PER_WORD), dtype=np.int32)
+        return unpack_signs(torch.from_numpy(packed).to(self._problem.device)).T.contiguous()
+
+    def _values(self, signs: Tensor) -> Sequence[float]:
+        """Cut values in problem units; of the exact weights on the CPU, of the rounded ones on a device."""
+        problem = self._problem
+        if problem.device.type == "cpu":
+            return [problem.cut_value(row) * problem.scale for row in signs]
+        values: list[float] = cut_values(problem.csr, pack_signs(signs.T.contiguous())).tolist()
+        return values[: len(signs)]
+
     def _round(self, island: _Island) -> None:
-        """One reheating of every replica, half of them as paid best so far, the others in turn."""
-        heats, lengths = island.heats, island.lengths
+        """One reheating of every group, half of them as paid best so far, the others in turn."""
+        heats, lengths, crowd = island.heats, island.lengths, self._crowd
         length = lengths.next() if self.rounds % EXPLORE == 0 else lengths.best(1)[0]
-        arms = heats.best(REPLICAS // 2)
-        arms += [heats.next() for _ in range(REPLICAS - len(arms))]
-        signs = island.elite.repeat(REPLICAS, 1)
+        arms = heats.best((crowd.groups + 1) // 2)
+        arms += [heats.next() for _ in range(crowd.groups - len(arms))]
+        signs = island.elite.repeat(crowd.size, 1)
         costs = self._anneal(
             signs, np.array([self._reheats[arm] for arm in arms]), int(lengths.values[length])
         )
         added = partition_crossover(self._problem.csr, island.elite, signs)
-        for arm, gain, cost in zip(arms, added.tolist(), costs.tolist(), strict=True):
+        earned: list[float] = added.view(crowd.groups, crowd.copies).sum(1).tolist()
+        for arm, gain, cost in zip(arms, earned, costs.tolist(), strict=True):
             heats.credit(arm, gain / cost)
         total = float(added.sum())
         lengths.credit(length, total / float(costs.sum()))
@@ -190,19 +246,30 @@ class Polisher:
         return _Island(elite.clone(), value, _Arms(self._reheats), _Arms(self._lengths))
 
     def _anneal(self, signs: Tensor, heats: NDArray[np.float64], sweeps: int) -> NDArray[np.float64]:
-        """Anneals every replica from its heat to the cold, then one-opt; the work each took, float64 (R,)."""
-        problem = self._problem
-        n, unit = problem.n_vertices, problem.unit
-        gained = gains(problem.csr, signs)
+        """Anneals every group from its heat to the cold, then one-opt; the work each took, float64 (groups,)."""
+        problem, crowd = self._problem, self._crowd
         cooling = np.linspace(0.0, 1.0, sweeps)[None, :]
         temperatures = torch.from_numpy(
-            (unit * heats[:, None] * (COLD / heats[:, None]) ** cooling).astype(np.float32)
-        )
-        changes = torch.zeros(signs.shape[0], dtype=torch.int64)
-        step = max(1, int(SLICE / (n * signs.shape[0])))
-        made = 0
-        while made < sweeps and not (made and self._should_stop()):
-            part = temperatures[:, made : made + step].contiguous()
+            (problem.unit * heats[:, None] * (COLD / heats[:, None]) ** cooling).astype(np.float32)
+        ).to(problem.device)
+        if self._is_packed:
+            changes = self._anneal_words(signs, temperatures)
+            gained = gains(problem.csr, signs)
+        else:
+            gained = gains(problem.csr, signs)
+            changes = self._anneal_signs(signs, gained, temperatures.repeat_interleave(crowd.copies, 0))
+        one_opt(problem.csr, problem.class_ptr, signs, gained, self._tolerance)
+        self._stream += crowd.size
+        visits = self._visit_cost * problem.n_vertices * sweeps * crowd.copies
+        work = visits + self._change_cost * changes.view(crowd.groups, crowd.copies).sum(1).cpu().numpy()
+        self._work += float(work.sum())
+        return np.asarray(work, dtype=np.float64)
+
+    def _anneal_signs(self, signs: Tensor, gained: Tensor, temperatures: Tensor) -> Tensor:
+        """Sweeps at temperatures float32 (R, n_sweeps), in place; changes made, int64 (R,)."""
+        problem = self._problem
+        changes = torch.zeros(len(signs), dtype=torch.int64, device=signs.device)
+        for first, part in self._slices(temperatures):
             changes += anneal(
                 problem.csr,
                 problem.class_ptr,
@@ -211,14 +278,38 @@ class Polisher:
                 part,
                 seed=self._seed,
                 stream=self._stream,
-                first_sweep=made,
+                first_sweep=first,
             )
-            made += step
-        one_opt(problem.csr, problem.class_ptr, signs, gained, self._tolerance)
-        self._stream += signs.shape[0]
-        work = self._visit_cost * n * sweeps + self._change_cost * changes.numpy()
-        self._work += float(work.sum())
-        return np.asarray(work, dtype=np.float64)
+        return changes
+
+    def _anneal_words(self, signs: Tensor, temperatures: Tensor) -> Tensor:
+        """As `_anneal_signs`, with temperatures (groups, n_sweeps); a change costs nothing here and none is counted."""
+        problem = self._problem
+        packed = pack_signs(signs.T.contiguous())
+        words_a_group = self._crowd.copies // REPLICAS_PER_WORD
+        for first, part in self._slices(temperatures.repeat_interleave(words_a_group, 0)):
+            anneal_packed(
+                problem.csr,
+                problem.class_ptr,
+                packed,
+                part,
+                seed=self._seed,
+                stream=self._stream // REPLICAS_PER_WORD,
+                first_sweep=first,
+            )
+        signs.copy_(unpack_signs(packed).T)
+        return torch.zeros(len(signs), dtype=torch.int64, device=signs.device)
+
+    def _slices(self, temperatures: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The sweeps, (R, n_sweeps), cut where the clock is looked at; what it leaves no time for is left out."""
+        n_sweeps = temperatures.shape[1]
+        step = max(1, int(self._slice / (self._problem.n_vertices * self._crowd.size)))
+        for first in range(0, n_sweeps, step):
+            if first:
+                wait(self._problem.device)
+                if self._should_stop():
+                    break
+            yield first, temperatures[:, first : first + step].contiguous()
 
     def _offer(self, island: _Island) -> None:
         """Keeps the island's elite if it is the best so far."""
@@ -242,6 +333,11 @@ class _Island:
     value: float
     heats: _Arms
     lengths: _Arms
+
+
+def _has_one_magnitude(problem: Problem) -> bool:
+    magnitudes = problem.csr.weights.abs()
+    return bool(magnitudes.min() == magnitudes.max()) and problem.absolute_weight > 0
 
 
 def _heats(problem: Problem) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,7 +2,7 @@
 
     maximise  (W - sum_{i<j} w_ij v_i . v_j) / 2     over unit vectors v_i in R^r
 
-by the over-relaxed mixing method (`sdp_kernels.graph.mixing_sweep`): after each round of sweeps, h_i = |g_i| is a dual
+by the over-relaxed mixing method (`sdp_kernels.graph.mixing_sweeps`): after each round of sweeps, h_i = |g_i| is a dual
 vector, whose bound is certified (`sdp.maxcut.bound`). While the certified gap is above the target the round is
 answered: h is raised where negative eigenvectors live, the rank is raised by those eigenvectors if it may still
 grow, and the next round is twice as long. A small target is approached by way of `COARSE_TARGET`, so that whoever runs
@@ -36,7 +36,7 @@ from sdp.maxcut.bound import (
 )
 from sdp.maxcut.placement import between_looks, wait, zeros
 from sdp.maxcut.problem import Problem
-from sdp_kernels.graph import fields, mixing_sweep
+from sdp_kernels.graph import fields, mixing_sweeps
 
 OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
 LARGE = 50_000  # vertices from which the rank starts low: a sweep is bound by gathering rows of V
@@ -214,12 +214,11 @@ class _Run:
         batch = between_looks(V.device, csr.indices.numel() * V.shape[1], SWEEPS_A_LOOK)
         made = 0
         while made < count and not (made and (self.out_of_time() or self.elapsed() > until)):
-            for _ in range(min(batch, count - made)):
-                mixing_sweep(csr, class_ptr, V, OMEGA)
-                made += 1
+            part = min(batch, count - made)
+            mixing_sweeps(csr, class_ptr, V, OMEGA, part)
             wait(V.device)
-        for _ in range(SETTLING):
-            mixing_sweep(csr, class_ptr, V, 0.0)
+            made += part
+        mixing_sweeps(csr, class_ptr, V, 0.0, SETTLING)
         self.sweeps += made + SETTLING
 
     def certify(self, h: Tensor) -> Tensor | None:

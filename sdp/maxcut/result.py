@@ -53,6 +53,8 @@ class MaxCutResult:
         seed: of all random numbers.
         method: as asked for.
         threads: used.
+        device: where relaxation, bound and local search were computed: "cpu" or "cuda".
+        engine: that computed them: "cpu", "triton", or "interpret", as `SDP_ENGINE` may ask.
         graph_name: of the graph, "" if it has none.
         n_vertices: of the graph.
         n_edges: of the graph.
@@ -72,6 +74,8 @@ class MaxCutResult:
     seed: int
     method: str
     threads: int
+    device: str
+    engine: str
     graph_name: str
     n_vertices: int
     n_edges: int

@@ -21,6 +21,7 @@ from sdp.maxcut import checkpoint as checkpoints
 from sdp.maxcut.bound import Bound
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.lattice import cut_step, rounded_down
+from sdp.maxcut.placement import Place
 from sdp.maxcut.proof import PositiveWeights, Proof
 from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
 
@@ -262,7 +263,7 @@ class Search:
         if claims.note:
             self.notes.append(claims.note)
 
-    def result(self, status: str, method: str, threads: int) -> MaxCutResult:
+    def result(self, status: str, method: str, threads: int, place: Place) -> MaxCutResult:
         """The result; the checkpoint is brought up to date."""
         self._save()
         self.history.append((self.earlier + self.elapsed(), self.cut_value, self.bound.value))
@@ -281,6 +282,8 @@ class Search:
             seed=self.seed,
             method=method,
             threads=threads,
+            device=place.device.type,
+            engine=place.engine,
             graph_name=self.graph.name,
             n_vertices=self.graph.n_vertices,
             n_edges=self.graph.n_edges,

@@ -34,11 +34,12 @@ from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import as_graph
 from sdp.maxcut.lattice import cut_step, rounded_down
+from sdp.maxcut.placement import Place, choose, no_room
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.proof import PositiveWeights
 from sdp.maxcut.rehearse import rehearse
-from sdp.maxcut.relax import Relaxation, relax
+from sdp.maxcut.relax import Relaxation, default_rank, relax
 from sdp.maxcut.result import MaxCutResult, Progress
 from sdp.maxcut.rounding import hyperplanes
 from sdp.maxcut.rows import packing_bound, packing_rows
@@ -87,6 +88,7 @@ def maxcut(
     reduce: bool = True,
     max_rounds: int | None = None,
     certificate: str | os.PathLike[str] | None = None,
+    device: str = "auto",
 ) -> MaxCutResult:
     """Finds a large cut of a graph, and a certified upper bound on every cut.
 
@@ -119,12 +121,16 @@ def maxcut(
         certificate: file for the partition, the bound and its proof, which `sdp verify` checks (see
             `sdp.maxcut.certificate`). It is written after the time limit. Bounds carried over from a checkpoint have no
             proof; a run that writes a certificate relaxes anew.
+        device: where relaxation, bound and local search are computed: "cpu", "cuda", or "auto", which is a GPU where
+            torch sees one that has room for the graph. Reductions, cycles and linear programs are the CPU's. A device
+            anneals more partitions at once, so its cut for a seed is another.
 
     Returns:
         The best cut, its bound, and how they came about.
 
     Raises:
-        ValueError, TypeError: an argument is out of range; the sentence names it.
+        ValueError, TypeError: an argument is out of range, or `device` "cuda" cannot be used or has too little memory;
+            the sentence says which.
         OSError: a file cannot be read or written.
 
     Complexity: O(m) memory, about 120 bytes an edge; time as allowed.
@@ -138,14 +144,14 @@ def maxcut(
     whole = as_graph(graph)
     check_types(time_limit, target_gap, target_cut, seed, delta, bound_share, max_rounds, threads, callback)
     check_arguments(time_limit, target_gap, target_cut, seed, method, delta, bound_share, max_rounds)
-    threads = check_threads(threads)
+    threads, place = check_threads(threads), choose(device, method)
     if certificate is not None and not Path(certificate).resolve().parent.is_dir():
         raise ValueError(
             f"certificate must be a file in a folder that exists; got {os.fspath(certificate)!r}."
         )
     start = None if warm_start is None else check_warm_start(whole, warm_start)
     with _thread_count(threads):
-        compiled = rehearse(method)
+        compiled = rehearse(method, place.device)
         state = _Solve(
             whole,
             time_limit,
@@ -158,6 +164,7 @@ def maxcut(
             certificate is not None,
             bound_share=bound_share,
             reduce=reduce,
+            place=place,
         )
         state.timings["compile"] = compiled
         with state.signals_caught():
@@ -167,15 +174,16 @@ def maxcut(
             if certificate is not None:
                 state.timed("certificate", lambda: state.certify(certificate))
                 status = "optimal" if state.is_optimal() else status
-        return state.result(status, method, threads)
+        return state.result(status, method, threads, state.place)
 
 
 class _Solve(Search):
     """The stages of one solve, in order."""
 
-    def __init__(self, *search: Any, bound_share: float | None, reduce: bool) -> None:
+    def __init__(self, *search: Any, bound_share: float | None, reduce: bool, place: Place) -> None:
         super().__init__(*search)
-        self.bound_share, self.reduce = bound_share, reduce
+        self.bound_share, self.reduce, self.place = bound_share, reduce, place
+        self.notes += place.notes
         self.shrunk = Shrunk(self.graph, ())
         self.blockwise: Blockwise | None = None
         self.step_left = 0.0  # of the grid on which cuts of what is left lie
@@ -211,7 +219,8 @@ class _Solve(Search):
             self.offer_signs(problem, balanced_signs(problem))
             self.check()
             if problem.n_edges:
-                self._solve(problem, method, max_rounds)
+                moved = self.timed("prepare", lambda: self._placed(problem, method))
+                self._solve(moved, method, max_rounds)
         except Stop:
             pass
         if self.is_optimal():
@@ -221,6 +230,18 @@ class _Solve(Search):
         if self.interrupted or self.cancelled:
             return "interrupted"
         return "time limit" if self.elapsed() >= self.time_limit else "rounds done"
+
+    def _placed(self, problem: Problem, method: str) -> Problem:
+        """The problem where it will be solved: on the device, if that has room for what is left of the graph."""
+        sizes = problem.n_vertices, 2 * problem.n_edges, default_rank(problem)
+        reason = no_room(*sizes, method, self.place.device)
+        if reason is None:
+            return problem.to(self.place.device)
+        if self.place.is_choice:
+            raise ValueError(f"`device` {self.place.device.type} cannot be used: {reason}")
+        self.place = choose("cpu", method)
+        self.notes.append(f"solved on the CPU: {reason}")
+        return problem
 
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
         left = self.shrunk.graph

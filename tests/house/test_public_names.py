@@ -58,6 +58,7 @@ MAXCUT_PARAMETERS = [
     "reduce",
     "max_rounds",
     "certificate",
+    "device",
 ]
 RESULT_FIELDS = [
     "cut_value",
@@ -73,6 +74,8 @@ RESULT_FIELDS = [
     "seed",
     "method",
     "threads",
+    "device",
+    "engine",
     "graph_name",
     "n_vertices",
     "n_edges",
@@ -190,8 +193,10 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
         "law",
         "law_derivatives",
         "law_value",
+        "law_value_and_derivatives",
         "probit_cut_value",
         "probit_cut_value_and_grad",
+        "scaled_law",
     },
     "projection": {"blocked", "gaussian", "independent", "rademacher"},
     "replicas": {"cut_values", "n_words", "pack_signs", "project_signs", "unpack_signs"},
