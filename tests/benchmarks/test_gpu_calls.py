@@ -95,4 +95,5 @@ def test_packed_annealing_changes_its_words() -> None:
 
 def test_every_operation_of_the_report_can_be_timed() -> None:
     for operation in operations():
-        assert set(operation.shape) == _gpu_calls.NEEDED[operation.call], operation.name
+        if operation.call:
+            assert set(operation.shape) == _gpu_calls.NEEDED[operation.call], operation.name

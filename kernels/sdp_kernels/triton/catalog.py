@@ -163,7 +163,8 @@ class Operation(NamedTuple):
     Attributes:
         name: unique in the catalogue, such as "gradient w64 high".
         steps: (entry name, variant label) of every launch, in order; one that runs twice stands twice.
-        call: what `make gpu` times: a name of `CALLS` in benchmarks/_gpu_calls.py, such as "grad" or "mixing sweep".
+        call: what `make gpu` times: a name of `CALLS` in benchmarks/_gpu_calls.py, such as "grad" or "mixing sweep";
+            empty where it is predicted only.
         shape: sizes of that call, exactly those that `NEEDED` there asks for: "rows", "columns" of normals; "width"
             (q = k = h), "depth", "samples" (antithetic pairs count twice), "precision" and, for HVPs, "directions";
             "vertices" and "degree" of graphs, and so on.
