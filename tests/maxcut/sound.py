@@ -1,4 +1,4 @@
-"""What every result of `maxcut` promises, and a quick call."""
+"""What every result of `maxcut` promises, a quick call, and two graphs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import numpy as np
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.result import MaxCutResult, relative_gap
 from sdp.maxcut.solve import maxcut
+from tools.make_graphs import random_sparse
+
+MIDDLE = random_sparse(300, 7.0, "signs", 2)
+LARGE = random_sparse(2600, 6.0, "signs", 1)  # above the dense bound's size
 
 BOUND_KINDS = (
     "chebyshev",

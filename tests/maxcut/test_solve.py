@@ -1,16 +1,10 @@
-"""`maxcut` as users call it: answers, statuses, targets, clocks, seeds, signals and refusals."""
+"""`maxcut` as users call it: answers, methods, seeds, starts, results and forms of graphs."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import math
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from sdp.maxcut import solve as module
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import write_graph
-from sdp.maxcut.result import MaxCutResult, Progress, relative_gap
+from sdp.maxcut.result import relative_gap
 from sdp.maxcut.solve import METHODS, maxcut
 from tests.maxcut.random_graphs import SHAPES, WEIGHTS, graph_of, small_matrix
-from tests.maxcut.sound import assert_sound, quick
+from tests.maxcut.sound import LARGE, MIDDLE, assert_sound, quick
 from tests.reference import cuts
 from tests.reference import graph as oracle
 from tools.make_graphs import planted_cut, preferential_attachment, random_sparse, torus
 
 MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-
-MIDDLE = random_sparse(300, 7.0, "signs", 2)
-LARGE = random_sparse(2600, 6.0, "signs", 1)  # above the dense bound's size
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,9 +35,9 @@ def _loaded() -> None:
 
 @pytest.fixture(autouse=True)
 def _settings_are_put_back() -> Iterator[None]:
-    before = numba.get_num_threads(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    before = numba.get_num_threads(), torch.get_num_threads()
     yield
-    assert (numba.get_num_threads(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)) == before
+    assert (numba.get_num_threads(), torch.get_num_threads()) == before
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -183,126 +173,6 @@ class TestWarmStart:
         assert_sound(result, graph)
 
 
-class TestCallback:
-    def test_hears_what_happens(self) -> None:
-        seen: list[Progress] = []
-        result = quick(LARGE, callback=seen.append)
-        assert len(seen) >= 5
-        assert {progress.stage for progress in seen} >= {"relax", "polish"}
-        for earlier, later in itertools.pairwise(seen):
-            assert earlier.elapsed <= later.elapsed
-            assert earlier.cut_value <= later.cut_value
-            assert earlier.upper_bound >= later.upper_bound
-        assert seen[-1].cut_value <= result.cut_value
-        assert seen[-1].gap == relative_gap(seen[-1].cut_value, seen[-1].upper_bound)
-
-    @pytest.mark.parametrize("stage", ["prepare", "relax", "polish"])
-    def test_true_stops(self, stage: str) -> None:
-        result = maxcut(LARGE, time_limit=30, callback=lambda progress: progress.stage == stage)
-        assert result.status == "interrupted"
-        assert result.timings["total"] < 10
-        assert_sound(result, LARGE)
-
-    def test_false_and_none_do_not(self) -> None:
-        for answer in (False, None, 0):
-            assert quick(MIDDLE, callback=lambda _, answer=answer: answer).status == "rounds done"
-
-    def test_its_errors_come_out(self) -> None:
-        def fail(progress: Progress) -> bool:
-            raise RuntimeError("mine")
-
-        with pytest.raises(RuntimeError, match=r"^mine$"):
-            maxcut(MIDDLE, callback=fail)
-
-
-NEAR = 255.0  # the best cut known of MIDDLE is 265
-
-
-class TestTargets:
-    def test_gap(self) -> None:
-        result = maxcut(MIDDLE, time_limit=60, target_gap=0.2)
-        assert result.status == "target reached"
-        assert 0 < result.gap <= 0.2
-        assert_sound(result, MIDDLE)
-
-    def test_cut(self) -> None:
-        result = maxcut(MIDDLE, time_limit=60, target_cut=NEAR)
-        assert result.status == "target reached"
-        assert result.cut_value >= NEAR
-        assert_sound(result, MIDDLE)
-
-    def test_either_makes_an_infinite_time_limit_finite(self) -> None:
-        assert maxcut(MIDDLE, time_limit=math.inf, target_cut=NEAR).status == "target reached"
-        assert maxcut(MIDDLE, time_limit=math.inf, target_gap=0.2).status == "target reached"
-
-    def test_a_target_out_of_reach(self) -> None:
-        result = maxcut(MIDDLE, time_limit=0.5, target_gap=0.0, target_cut=1e9)
-        assert result.status == "time limit"
-        assert quick(MIDDLE, target_cut=1e9).status == "rounds done"
-
-    def test_the_best_cut_is_better_than_a_target(self) -> None:
-        assert maxcut(Graph.from_edges([0], [1]), target_cut=0.5).status == "optimal"
-
-
-@pytest.mark.parametrize("limit", [1e-9, 0.05, 0.6])
-@pytest.mark.parametrize("method", ["auto", "anneal", "sosp"])
-def test_time_limits_are_kept(method: str, limit: float) -> None:
-    graph = random_sparse(8000, 8.0, "signs", 1)
-    begin = time.perf_counter()
-    result = maxcut(graph, time_limit=limit, method=method)
-    # Room for one sweep, one product or one slice, and for others on the machine.
-    assert time.perf_counter() - begin < limit + 2.0
-    assert result.status == "time limit"
-    assert_sound(result, graph)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_gives_back_the_best_so_far(number: signal.Signals, tmp_path: Path) -> None:
-    begun = threading.Event()
-
-    def kill() -> None:
-        begun.wait()
-        os.kill(os.getpid(), number)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    result = maxcut(
-        LARGE,
-        time_limit=60,
-        callback=lambda progress: begun.set() if progress.stage == "polish" else None,
-        checkpoint=tmp_path / "state",
-    )
-    killer.join()
-    assert result.status == "interrupted"
-    assert result.timings["total"] < 30
-    assert math.isfinite(result.upper_bound)
-    assert_sound(result, LARGE)
-    again = quick(LARGE, checkpoint=tmp_path / "state", max_rounds=0)
-    assert again.cut_value == result.cut_value
-    assert again.upper_bound == result.upper_bound
-
-
-def test_a_second_signal_acts_as_always() -> None:
-    def twice(progress: Progress) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    # A shell's background jobs are born deaf to SIGINT: what "always" means is set here.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with contextlib.ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGINT, before)
-        stack.enter_context(pytest.raises(KeyboardInterrupt))
-        maxcut(LARGE, time_limit=60, callback=twice)
-
-
-def test_it_runs_in_a_thread() -> None:
-    results: list[MaxCutResult] = []
-    worker = threading.Thread(target=lambda: results.append(quick(MIDDLE)))
-    worker.start()
-    worker.join()
-    assert (results[0].partition == quick(MIDDLE).partition).all()
-
-
 def test_results_are_ready_for_json() -> None:
     result = quick(MIDDLE, method="anneal")
     record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
@@ -372,138 +242,6 @@ def test_large_graphs_have_a_bound_with_a_stated_chance_of_failure() -> None:
     assert (result.bound_kind, result.delta) == ("chebyshev", 0.01)
     assert result.upper_bound == math.floor(result.upper_bound)
     assert (result.upper_bound - result.relaxation_value) / graph.absolute_weight < 1e-3
-
-
-REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "time 0": ({"time_limit": 0}, ValueError, "`time_limit` must be a positive number of seconds; got 0."),
-    "time negative": (
-        {"time_limit": -1.5},
-        ValueError,
-        "`time_limit` must be a positive number of seconds; got -1.5.",
-    ),
-    "time NaN": (
-        {"time_limit": math.nan},
-        ValueError,
-        "`time_limit` must be a positive number of seconds; got nan.",
-    ),
-    "time for ever": (
-        {"time_limit": math.inf},
-        ValueError,
-        "`time_limit` may be infinite only with `max_rounds`, `target_gap` or `target_cut`.",
-    ),
-    "time in words": ({"time_limit": "60"}, TypeError, "`time_limit` must be a number; got str."),
-    "no time": ({"time_limit": None}, TypeError, "`time_limit` must be a number; got NoneType."),
-    "gap negative": (
-        {"target_gap": -0.1},
-        ValueError,
-        "`target_gap` must be finite and at least 0; got -0.1.",
-    ),
-    "gap NaN": ({"target_gap": math.nan}, ValueError, "`target_gap` must be finite and at least 0; got nan."),
-    "gap in words": ({"target_gap": "1%"}, TypeError, "`target_gap` must be a number; got str."),
-    "cut infinite": ({"target_cut": math.inf}, ValueError, "`target_cut` must be finite; got inf."),
-    "cut complex": ({"target_cut": 1j}, TypeError, "`target_cut` must be a number; got complex."),
-    "seed negative": ({"seed": -1}, ValueError, "`seed` must lie in [0, 2^31); got -1."),
-    "seed large": ({"seed": 2**31}, ValueError, "`seed` must lie in [0, 2^31); got 2147483648."),
-    "seed fraction": ({"seed": 1.0}, TypeError, "`seed` must be an integer; got float."),
-    "seed boolean": ({"seed": True}, TypeError, "`seed` must be an integer; got bool."),
-    "method": (
-        {"method": "magic"},
-        ValueError,
-        "`method` must be one of auto, hyperplanes, sosp, homotopy, conditional, anneal; got 'magic'.",
-    ),
-    "method None": (
-        {"method": None},
-        ValueError,
-        "`method` must be one of auto, hyperplanes, sosp, homotopy, conditional, anneal; got None.",
-    ),
-    "delta 0": ({"delta": 0}, ValueError, "`delta` must lie in (0, 1); got 0."),
-    "delta 1": ({"delta": 1.0}, ValueError, "`delta` must lie in (0, 1); got 1.0."),
-    "delta NaN": ({"delta": math.nan}, ValueError, "`delta` must lie in (0, 1); got nan."),
-    "share zero": ({"bound_share": 0.0}, ValueError, "`bound_share` must lie in (0, 1); got 0.0."),
-    "share nan": ({"bound_share": math.nan}, ValueError, "`bound_share` must lie in (0, 1); got nan."),
-    "share text": ({"bound_share": "all"}, TypeError, "`bound_share` must be a number; got str."),
-    "rounds negative": ({"max_rounds": -1}, ValueError, "`max_rounds` must be at least 0; got -1."),
-    "rounds fraction": ({"max_rounds": 1.5}, TypeError, "`max_rounds` must be an integer; got float."),
-    "threads 0": (
-        {"threads": 0},
-        ValueError,
-        f"`threads` must lie in 1 to {MOST_THREADS}, the threads of this machine; got 0.",
-    ),
-    "threads many": (
-        {"threads": 10**6},
-        ValueError,
-        f"`threads` must lie in 1 to {MOST_THREADS}, the threads of this machine; got 1000000.",
-    ),
-    "threads fraction": ({"threads": 1.0}, TypeError, "`threads` must be an integer; got float."),
-    "callback": ({"callback": 3}, TypeError, "`callback` must be callable; got int."),
-    "warm start short": (
-        {"warm_start": [0, 1]},
-        ValueError,
-        "`warm_start`: partition must have shape (300,); got (2,).",
-    ),
-    "warm start of words": (
-        {"warm_start": ["left"] * 300},
-        TypeError,
-        "`warm_start` must hold 0 and 1, -1 and +1 or booleans; got <U4.",
-    ),
-}
-
-
-@pytest.mark.parametrize(("keywords", "error", "sentence"), REFUSED.values(), ids=REFUSED.keys())
-def test_refusals(keywords: dict[str, Any], error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error) as caught:
-        maxcut(MIDDLE, **keywords)
-    assert str(caught.value) == sentence
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "words"),
-    [
-        (lambda: maxcut(3), TypeError, "a graph must be a Graph, a path"),
-        (lambda: maxcut(np.ones((3, 3))), TypeError, "a graph must be a Graph, a path"),
-        (lambda: maxcut("/nowhere/graph.txt"), OSError, "nowhere"),
-        (
-            lambda: maxcut(MIDDLE, warm_start=[2] * 300),
-            ValueError,
-            "`warm_start`: partition must hold 0 and 1",
-        ),
-        (
-            lambda: maxcut(MIDDLE, warm_start=[math.nan] * 300),
-            ValueError,
-            "`warm_start`: partition must hold 0",
-        ),
-    ],
-    ids=["a number", "a dense matrix", "no file", "warm start of twos", "warm start of NaN"],
-)
-def test_other_refusals(make: Callable[[], object], error: type[Exception], words: str) -> None:
-    with pytest.raises(error) as caught:
-        make()
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("share", "method", "limit"),
-    [
-        (None, "auto", 10.0),
-        (None, "sosp", 10.0),
-        (0.9, "auto", 18.0),
-        (0.9, "sosp", 18.0),
-        (0.1, "auto", 2.0),
-    ],
-)
-def test_the_relaxation_has_its_share(
-    share: float | None, method: str, limit: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[float] = []
-    relax = module.relax
-
-    def spy(*args: Any, **keywords: Any) -> Any:
-        given.append(keywords["time_limit"])
-        return relax(*args, **keywords)
-
-    monkeypatch.setattr(module, "relax", spy)
-    maxcut(LARGE, time_limit=20, bound_share=share, method=method, max_rounds=0)
-    assert limit - 1.5 < given[0] <= limit  # the cycles' time is their own
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
