@@ -9,7 +9,7 @@ them a program finishes in one pass of its persistent loop (or in its whole life
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SM_80, SM_90, SM_100, GFX942 = "sm_80", "sm_90", "sm_100", "gfx942"
 NVIDIA = (SM_80, SM_90, SM_100)
@@ -189,15 +189,20 @@ def everywhere(launch: Launch) -> dict[str, Launch]:
 
 def entries() -> tuple[Entry, ...]:
     """Every kernel, in the order of the report."""
-    return (*_gaussian(), *_activations(), *_expectation())
+    return (*_gaussian(), *_activations(), *(entry for family in _families() for entry in family.entries()))
 
 
 def operations() -> tuple[Operation, ...]:
     """What the kernels are for, with the bars on predicted times."""
     normals = Operation("2^30 normals", (("normal", "32-bit"),), "normal", {"rows": 2**24, "columns": 64})
-    from sdp_kernels.triton import expectation_catalog  # it imports the types above
+    return (normals, *(operation for family in _families() for operation in family.operations()))
 
-    return (normals, *expectation_catalog.operations())
+
+def _families() -> tuple[Any, ...]:
+    """Modules that hold the catalogue of one family each; they import the types above."""
+    from sdp_kernels.triton import expectation_catalog, hadamard_catalog
+
+    return (expectation_catalog, hadamard_catalog)
 
 
 # A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.
@@ -298,9 +303,3 @@ def _activations() -> tuple[Entry, ...]:
 
     variants = (variant("tanh", 0), variant("tanh", 1), *(variant(name, 2) for name in _ACTIVATION_BARS))
     return (Entry("activations", "sdp_kernels.triton.activations:_activation_kernel", variants),)
-
-
-def _expectation() -> tuple[Entry, ...]:
-    from sdp_kernels.triton import expectation_catalog  # it imports the types above
-
-    return expectation_catalog.entries()
