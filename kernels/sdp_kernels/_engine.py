@@ -87,6 +87,11 @@ def twin_on(family: str, device: torch.device) -> ModuleType:
     return _load(family, engine_of(device.type), device.type)
 
 
+def host_twin(family: str) -> ModuleType:
+    """The CPU engine's module, whatever the device: for a step that no accelerator helps, on copied tensors."""
+    return _load(family, "cpu", "cpu")
+
+
 def check_loadable(name: str, family: str | None = None) -> None:
     """That this process can run this engine.
 

@@ -24,7 +24,13 @@ ROOMS = {
 ENGINES = ("sdp_kernels.cpu", "sdp_kernels.triton")
 TRITON_MAY_IMPORT = {"torch", "triton"} | set(sys.stdlib_module_names)
 # Plain records of arguments that a public file hands to its twins; a twin names them in its annotations.
-RECORDS = {"sdp_kernels._expectation_problem.Draw", "sdp_kernels._expectation_problem.Network"}
+RECORDS = {
+    "sdp_kernels._expectation_problem.Draw",
+    "sdp_kernels._expectation_problem.Network",
+    "sdp_kernels.graph.CSR",
+    "sdp_kernels.probit_cut.Derivatives",
+    "sdp_kernels.probit_cut.Law",
+}
 
 
 def imported(source: str, module: str, *, is_package: bool) -> Iterator[tuple[int, str]]:

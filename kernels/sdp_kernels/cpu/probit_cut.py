@@ -33,6 +33,8 @@ from sdp_kernels.cpu._blocks import block_starts, threads_for
 from sdp_kernels.graph import CSR
 from sdp_kernels.probit_cut import Derivatives, Law
 
+DTYPES = (torch.float64,)  # of laws and means
+
 NEAR_ONE = 0.925  # Genz's switch: beyond it the first form would need more and more points
 # Measured against 100 points over |a|, |b| <= 8: the 8-point rule is within 3e-13 for |r| <= 0.65, the
 # 16-point rule within 1e-13 for |r| <= NEAR_ONE. Multiples of 8, so that whole vectors are filled.
@@ -101,6 +103,19 @@ def law_derivatives(csr: CSR, moments: Law, mean: Tensor) -> tuple[Tensor, Tenso
                 starts, gradient, entries, diagonal,
             )  # fmt: skip
     return torch.from_numpy(gradient), torch.from_numpy(entries), torch.from_numpy(diagonal)
+
+
+def law_value_and_derivatives(
+    csr: CSR, moments: Law, mean: Tensor
+) -> tuple[float, tuple[Tensor, Tensor, Tensor]]:
+    """As the public `law_value_and_derivatives`: two passes, the derivatives are a fifth of the quadrature."""
+    return law_value(csr, moments, mean), law_derivatives(csr, moments, mean)
+
+
+def scaled_moments(csr: CSR, moments: Law, beta: float, scale: float) -> tuple[Tensor, Tensor]:
+    """As `second_moments`, of scale V, from the law of V."""
+    squares = moments.variances - beta**-2
+    return moments.covariances * scale**2, squares * scale**2 + beta**-2
 
 
 def hessian_product(csr: CSR, derivatives: Derivatives, X: Tensor) -> Tensor:
