@@ -239,8 +239,8 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
     """See the public operation. Rows are summed in float32 and widened by torch."""
     plan = row_plan(csr.indptr)
     scratch = plan_scratch(plan, V, torch.float32)
-    lengths = torch.zeros(csr.n_vertices, dtype=torch.float32, device=V.device)
-    products = torch.zeros_like(lengths)
+    make = torch.empty if V.shape[1] else torch.zeros
+    lengths, products = (make(csr.n_vertices, dtype=torch.float32, device=V.device) for _ in range(2))
     columns = triton.next_power_of_2(max(1, V.shape[1]))
     if V.shape[1]:
         for mode, first, last, lists in _passes(plan, 0):
@@ -336,20 +336,29 @@ def plan_scratch(plan: RowPlan, X: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def tile(n_items: int, columns: int, size: int, items: int | None = None) -> tuple[int, dict[str, Any]]:
-    """Items of a tile and the options of its launch, for rows of this many columns of `size` bytes.
+    """Items of a tile and the options of its launch, over `n_items` items of rows of this many columns of `size` bytes.
 
-    A lane takes 16 bytes of a row, and there are at least twice as many threads as items (see `_sparse.py`). Where
-    `items` are asked for, an interpreted tile takes a multiple of them.
+    Where `items` are asked for, a tile takes a multiple of them.
     """
     if triton.knobs.runtime.interpret:
         return max(items or 1, min(ITEMS_INTERPRETED, triton.next_power_of_2(n_items))), {}
-    lanes = max(2, columns * size // LOAD)
-    items = items or max(FEWEST_ITEMS, min(MOST_ITEMS, THREADS // lanes))
-    threads = min(4 * THREADS, items * lanes)
     is_amd = torch.version.hip is not None
-    options = {"num_warps": max(1, threads // (64 if is_amd else 32)), "num_stages": 1}
-    # More than 16 bytes of a row a lane, or columns a lane that widen eightfold, need registers of their own.
-    return items, options if is_amd or items * lanes > threads else {**options, "maxnreg": REGISTERS}
+    items, warps, registers = gpu_tile(columns, size, items, 64 if is_amd else 32)
+    options = {"num_warps": warps, "num_stages": 1}
+    return items, options if is_amd or registers is None else {**options, "maxnreg": registers}
+
+
+def gpu_tile(columns: int, size: int, items: int | None, lanes: int) -> tuple[int, int, int | None]:
+    """Items, warps of so many lanes, and the limit of registers on NVIDIA.
+
+    A lane takes 16 bytes of a row, and there are at least twice as many threads as items (see `_sparse.py`).
+    """
+    row = max(2, columns * size // LOAD)
+    items = items or max(FEWEST_ITEMS, min(MOST_ITEMS, THREADS // row))
+    threads = min(4 * THREADS, items * row)
+    # More than 16 bytes of a row a lane, or bytes that widen to four times as many, need registers of their own.
+    registers = REGISTERS if items * row <= threads and size > 1 else None
+    return items, max(1, threads // lanes), registers
 
 
 def _passes(plan: RowPlan, colour: int) -> list[tuple[str, int, int, tuple[Tensor, Tensor, Tensor]]]:

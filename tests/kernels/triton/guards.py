@@ -12,6 +12,7 @@ from torch import Tensor
 ZONE = 512  # entries before and after: more than any tile's overhang in one row
 
 _CANARIES = {
+    torch.float16: float("nan"),
     torch.float32: float("nan"),
     torch.float64: float("nan"),
     torch.int32: -0x35014542,
