@@ -47,7 +47,7 @@ BLOCK_EDGES = 1024
 BLOCK_VERTICES = 1024
 BLOCK_INTERPRETED = 1 << 16  # a program of the interpreter costs 45 us whatever its size
 MAX_SUM_BITS = 62
-MAX_EXPONENT = 120  # 2^exponent is a float32
+MAX_EXPONENT = 120  # 2^exponent is a float32; where all weights are below 1e-29, their last bits are cut off
 _NOBODY = tl.constexpr(0x7FFFFFFF)  # above any vertex
 
 
