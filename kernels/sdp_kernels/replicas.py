@@ -81,7 +81,8 @@ def cut_values(csr: CSR, packed: Tensor) -> Tensor:
     Integer weights (below 2^24, where float32 is exact) are counted, not summed: each edge adds the word
     `s_i ^ s_j` to bit-sliced counters by carry-save addition, once for every set bit of |w|, so 32
     replicas cost about as much as one and the result is exact below 2^53. Other weights are summed in
-    float64, in an order fixed by the graph alone.
+    float64, in an order fixed by the graph alone. A GPU counts wherever the weights take at most 64 values,
+    and adds others up as integers, exact for weights above 2^-26 of the largest, within 2^-49 of it for all.
 
     Args:
         csr: the graph; both directions of every edge, indices rising within a row.
@@ -117,7 +118,8 @@ def project_signs(V: Tensor, planes: Tensor) -> Tensor:
         TypeError, ValueError: another dtype or layout, or a different r.
 
     Complexity: O(n r R) operations, n (4 r + R / 8) bytes. An entry's sum runs over r in order, so its
-        sign does not depend on how many planes share the call.
+        sign does not depend on how many planes share the call. NVIDIA's GPUs give the CPU's bits; AMD's matrix
+        cores round differently, so that products within rounding of 0 may change sign.
     """
     for name, tensor in (("V", V), ("planes", planes)):
         if tensor.dtype != torch.float32:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 BLOCK_LINK, BLOCK_LINK_AMD = 32, 64  # edges a program of one warp, which goes on until its last link is made
 BLOCK_EDGES = 1024
-BLOCK_VERTICES = 1024
+BLOCK_VERTICES = 512  # 1024 spill 8 bytes on sm_80
 BLOCK_INTERPRETED = 1 << 16  # a program of the interpreter costs 45 us whatever its size
 MAX_SUM_BITS = 62
 MAX_EXPONENT = 120  # 2^exponent is a float32; where all weights are below 1e-29, their last bits are cut off
