@@ -31,12 +31,19 @@ class Results:
             these replaces the earlier one.
         folder: where the JSON lies.
         device: short name of the machine; this one where left out.
+        measured: whether the records are measurements; False for predictions, whose device is where they were made.
     """
 
     def __init__(
-        self, question: str, key: Sequence[str], folder: Path = RESULTS_FOLDER, device: str | None = None
+        self,
+        question: str,
+        key: Sequence[str],
+        folder: Path = RESULTS_FOLDER,
+        device: str | None = None,
+        *,
+        measured: bool = True,
     ) -> None:
-        self.question = question
+        self.question, self.measured = question, measured
         self.key = tuple(key)
         self.path = folder / f"{question}-{device or _machine.device_name()}.json"
 
@@ -72,7 +79,7 @@ class Results:
             return document
         return {
             "question": self.question,
-            "measured": True,
+            "measured": self.measured,
             "key": list(self.key),
             "device": {},
             "records": [],

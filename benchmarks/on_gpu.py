@@ -3,7 +3,8 @@
     python -m benchmarks.on_gpu            # or: make gpu
 
 In order: the tests that need a GPU (tests/gpu), then the operations of the catalogue, timed and set against the
-prediction of the committed report (tools/report/kernel_report.json), then `expectation_error_per_second` on the GPU.
+prediction of the committed report (tools/report/kernel_report.json), then whole MAXCUT solves against
+`maxcut_gpu_model`, then `expectation_error_per_second` on the GPU.
 Writes results/<device>.json. No speed is reported while a test fails.
 
 Two times an operation, medians with their range: "kernels" is the sum over its launches on the device, which is what
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import _machine
+from benchmarks import _gpu_solve, _machine
 from benchmarks._gpu_calls import CALLS, SEED, Call
 from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table, spread
 
@@ -63,14 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     operations = [o for o in json.loads(REPORT.read_text())["operations"] if o["target"] == target]
     results = Results("on_gpu", key=("operation",), folder=options.out, device=name)
     results.path = options.out / f"{slug(name)}.json"
+    about = {"gpu": name, "commit": _machine.commit(), "tested": not options.skip_tests}
     for operation in operations:
-        record = {
-            **measure(operation),
-            "gpu": name,
-            "commit": _machine.commit(),
-            "tested": not options.skip_tests,
-        }
-        results.add(record)
+        if operation["call"]:
+            results.add(measure(operation) | about)
+    for solve in _gpu_solve.measure(target, torch.device("cuda")):
+        results.add(solve | about)
     print(table([record for record in results.records() if record["gpu"] == name], name, target))
     return run_error_per_second()
 

@@ -3,6 +3,7 @@
 python -m benchmarks.plots
 """
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import maxcut_cut_at_equal_time as cuts
+from benchmarks import maxcut_gpu_model as gpu_model
 from benchmarks import maxcut_scaling as scaling
 from benchmarks import maxcut_time_to_certified_gap as gaps
 from benchmarks._graphs import best_known
@@ -157,7 +159,51 @@ def draw_scaling(records: list[Record]) -> Figure:
     return figure
 
 
-DRAWINGS = {cuts.QUESTION: draw_cuts, gaps.QUESTION: draw_gaps, scaling.QUESTION: draw_scaling}
+def draw_timeline(records: list[Record]) -> Figure:
+    """Predicted stages of a solve of the smallest graphs on every chip, one bar a chip and family."""
+    smallest = min(record["edges"] for record in records)
+    whole = [r for r in records if r["part"] == gpu_model.SOLVE and r["edges"] == smallest]
+    chosen = whole or [r for r in records if r["edges"] == smallest]
+    chosen.sort(key=lambda record: record["family"])
+    stages = list(dict.fromkeys(stage["name"] for record in chosen for stage in record["stages"]))
+    figure, axes = plt.subplots(figsize=(9, 2.2 + 0.28 * len(chosen)), layout="constrained")
+    for number, name in enumerate(stages):
+        spans = [
+            (row, start, stage["total"])
+            for row, record in enumerate(chosen)
+            for stage, start in _starts(record["stages"])
+            if stage["name"] == name
+        ]
+        axes.barh(
+            [row for row, _, _ in spans],
+            [length for _, _, length in spans],
+            left=[start for _, start, _ in spans],
+            color=COLOURS[number % len(COLOURS)],
+            hatch="" if number < len(COLOURS) else "///",
+            label=name,
+            height=0.7,
+        )
+    axes.set_yticks(range(len(chosen)), [f"{r['family']}, {r['chip']}" for r in chosen])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds")
+    axes.set_title(f"A solve of {smallest:,} edges: a model, not a measurement")
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _starts(stages: list[Record]) -> list[tuple[Record, float]]:
+    """Each stage with the second at which it begins."""
+    ends = list(itertools.accumulate(stage["total"] for stage in stages))
+    return list(zip(stages, [0.0, *ends[:-1]], strict=True))
+
+
+DRAWINGS = {
+    cuts.QUESTION: draw_cuts,
+    gaps.QUESTION: draw_gaps,
+    gpu_model.QUESTION: draw_timeline,
+    scaling.QUESTION: draw_scaling,
+}
 
 
 def draw_all(folder: Path = RESULTS_FOLDER) -> list[Path]:

@@ -1,0 +1,187 @@
+"""A solve as a row of stages: counts of a CPU run times the cost of each call on a chip (`_gpu_operations`).
+
+Everything the counts hold is measured (`_solve_counts`). A larger graph than the one counted has the same classes,
+sweeps and rounds, with `factor` times the rows, and its certificates take the steps that the formula asks for.
+"""
+
+from typing import NamedTuple
+
+from benchmarks._gpu_costs import Cost, Kernels, Machine, elapsed, streamed, total
+from benchmarks._gpu_operations import Graph, Operations
+from benchmarks._records import Record
+from sdp.maxcut.bound import steps_for
+from sdp.maxcut.solve import PLANES
+
+HOST, LINK, DEVICE = "host", "link", "device"
+WORDS, WORD = 8, 32  # a device polishes eight words of 32 partitions at once (sdp/maxcut/placement.py)
+COMBINED_LOOKS = 8  # certificate steps between two looks at the clock (sdp/maxcut/bound.py)
+TAU, UPPER, DELTA = 1e-3, 2.0, 1e-6  # of a certificate, for how its steps grow with the graph
+
+
+class Stage(NamedTuple):
+    """One stage of a solve.
+
+    Attributes:
+        name: of the stage.
+        place: HOST, LINK or DEVICE.
+        seconds: without what launches cost.
+        launches: of kernels.
+        recorded: whether they are replayed as a CUDA graph.
+        by_bound: seconds by what bounds them.
+    """
+
+    name: str
+    place: str
+    seconds: float
+    launches: float = 0.0
+    recorded: bool = False
+    by_bound: dict[str, float] = {}  # noqa: RUF012 - never changed
+
+    def total(self, machine: Machine, *, record: bool = True) -> float:
+        """Seconds with launches; `record` False launches one by one even what could be recorded."""
+        return elapsed(machine, self.seconds, self.launches, recorded=self.recorded and record)
+
+
+class Solve:
+    """A solve, or its parts, on one machine.
+
+    Args:
+        relaxed: the graph whose relaxation was counted.
+        kernels: of the report, on the machine's target.
+        machine: where.
+    """
+
+    def __init__(self, relaxed: Graph, kernels: Kernels, machine: Machine) -> None:
+        self.relaxed, self.kernels, self.machine = relaxed, kernels, machine
+        self.calls = Operations(relaxed, kernels, machine)
+
+    def to_gap(self) -> list[Stage]:
+        """From the graph in memory to a relaxation with a certified gap, without exact reductions."""
+        return [self.prepared(self.relaxed), *self.moved(self.relaxed), *self.relaxation()]
+
+    def whole(self, polished: Graph, *, rounds_alike: bool = False) -> list[Stage]:
+        """From the graph in memory to the partition: reductions, relaxation, hyperplanes, local search.
+
+        Args:
+            polished: the graph after exact reductions, whose solve was counted. Its own relaxation may have been cut
+                short by the clock, so the one counted to the gap, of the graph as it was, stands in its place.
+            rounds_alike: see `polished_on_device`.
+        """
+        counted = polished.counted
+        host = sum(counted["seconds"].get(stage, 0.0) for stage in ("reduce", "cycles", "program"))
+        return [
+            Stage("exact reduction and cycles", HOST, polished.factor * host),
+            self.prepared(polished),
+            *self.moved(polished),
+            *self.relaxation(),
+            self.rounding(polished),
+            *self.polishing(polished, rounds_alike),
+            Stage("partition back", LINK, polished.rows / self.machine.link_rate),
+        ]
+
+    def prepared(self, graph: Graph) -> Stage:
+        """Colouring, ordering, scaling."""
+        return Stage("colouring and ordering", HOST, graph.factor * graph.counted["seconds"]["prepare"])
+
+    def moved(self, graph: Graph) -> list[Stage]:
+        """The rows over the link, and the row plans on the device."""
+        n_bytes = 8 * (graph.rows + 1) + 8 * graph.entries + 8 * graph.rows
+        # Sorts of n keys (radix, 8 passes over keys and places) and some twenty passes over arrays of rows, twice.
+        plan = streamed(self.machine, 2 * graph.rows * (8 * 2 * 16 + 20 * 12), 2 * 40)
+        waits = 2 * 8 * self.machine.wait_seconds
+        return [
+            Stage("graph to the device", LINK, n_bytes / self.machine.link_rate),
+            _staged("row plans", plan, waits=waits),
+        ]
+
+    def relaxation(self) -> list[Stage]:
+        """Starts, sweeps and certificates, as often as they were counted."""
+        counted, graph, calls = self.relaxed.counted, self.relaxed, self.calls
+        sweeps, fields, steps, recorded = [], [], 0.0, 0.0
+        for record in counted["operations"]:
+            if record["operation"] == "mixing_sweeps":
+                sweeps.append(calls.sweep(record["columns"], record["bytes"]).times(record["sweeps"]))
+            elif record["operation"] == "fields":
+                fields.append(calls.fields(record["columns"], 4).times(record["calls"]))
+                # Every round has a V of its own, and every V its own recording.
+                recorded += record["calls"] * calls.sweep(record["columns"], 4).launches
+            elif record["operation"] == "chebyshev_step":
+                steps += record["calls"]
+        swept, steps = total([*sweeps, *fields]), steps * _more_steps(counted["n_vertices"], graph.factor)
+        certified = total(
+            [calls.chebyshev_step().times(steps), *calls.certificate_ends(counted["certificates"])]
+        )
+        waits = self.machine.wait_seconds * (steps / COMBINED_LOOKS + 20 * counted["certificates"])
+        drawn = graph.factor * counted["normals"]
+        return [
+            Stage("random starts", HOST, drawn * counted["normal_seconds"]),
+            Stage("random starts to the device", LINK, 8 * drawn / self.machine.link_rate),
+            _staged("mixing sweeps", swept, recorded=True, recording=self._by_hand(recorded)),
+            _staged("certificates", certified, waits=waits),
+        ]
+
+    def _by_hand(self, launches: float) -> float:
+        """A sequence is launched by hand twice before it is replayed: once to compile, once to record."""
+        return 2 * launches * self.machine.eager_seconds
+
+    def rounding(self, graph: Graph) -> Stage:
+        """A thousand hyperplanes and their cuts."""
+        columns = max(
+            record["columns"]
+            for record in self.relaxed.counted["operations"]
+            if record["operation"] == "fields"
+        )
+        made = Operations(graph, self.kernels, self.machine).hyperplanes(columns, PLANES)
+        return _staged("hyperplanes", made)
+
+    def polishing(self, graph: Graph, rounds_alike: bool) -> list[Stage]:
+        """The counted local search, in rounds of WORDS words of WORD replicas."""
+        calls = Operations(graph, self.kernels, self.machine)
+        sweeps, rounds = polished_on_device(graph.counted, rounds_alike=rounds_alike)
+        swept = calls.packed_sweep(WORDS).times(sweeps)
+        around = total(
+            [calls.into_words(WORDS), calls.gains(WORDS * WORD), calls.one_opt(WORDS * WORD)]
+        ).times(rounds)
+        crossed = calls.crossover(WORDS * WORD).times(rounds)
+        recording = self._by_hand(rounds * calls.packed_sweep(WORDS).launches)
+        return [
+            _staged("annealing", swept, recorded=True, recording=recording),
+            _staged("gains and finishing moves", around),
+            _staged("crossover", crossed),
+        ]
+
+
+def _staged(name: str, cost: Cost, *, recorded: bool = False, **host: float) -> Stage:
+    """A stage on the device, with seconds in which it waits for the host, by why."""
+    bounds = {**cost.by_bound, **host}
+    return Stage(name, DEVICE, cost.seconds + sum(host.values()), cost.launches, recorded, bounds)
+
+
+def polished_on_device(counted: Record, *, rounds_alike: bool) -> tuple[float, float]:
+    """Sweeps of all words at once, and rounds, in place of the counted ones.
+
+    Args:
+        counted: a record of `_solve_counts`.
+        rounds_alike: as many rounds of as many sweeps, though each has more replicas; else as many sweeps x replicas,
+            in one round at least.
+
+    >>> anneal = {"operation": "anneal", "replicas": 8, "sweeps": 3200}
+    >>> finish = {"operation": "one_opt", "replicas": 8, "calls": 64}
+    >>> polished_on_device({"operations": [anneal, finish]}, rounds_alike=False)
+    (100.0, 2.0)
+    >>> polished_on_device({"operations": [anneal, finish]}, rounds_alike=True)
+    (3200.0, 64.0)
+    """
+    sums = {"anneal": 0.0, "one_opt": 0.0}
+    for record in counted["operations"]:
+        name = record["operation"]
+        if name in sums:
+            share = 1.0 if rounds_alike else record["replicas"] / (WORDS * WORD)
+            sums[name] += share * record["sweeps" if name == "anneal" else "calls"]
+    return sums["anneal"], max(1.0, sums["one_opt"]) if sums["one_opt"] else 0.0
+
+
+def _more_steps(vertices: float, factor: float) -> float:
+    """Certificate steps of a graph that is so many times larger, over those of the counted one."""
+    at = [steps_for(TAU, round(n), UPPER, DELTA) for n in (vertices, factor * vertices)]
+    return at[1] / at[0]
