@@ -69,21 +69,27 @@ def item_sums(
 
 @triton.jit
 def slot_sums(
-    scratch_ptr, heavy_rows_ptr, heavy_slots_ptr, first, last, columns,
-    R: tl.constexpr, ITEMS: tl.constexpr, COLUMNS: tl.constexpr,
+    scratch_ptr, heavy_rows_ptr, heavy_slots_ptr, heavy, columns, R: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
-    """Sums (ITEMS, COLUMNS) of heavy rows first + [0, ITEMS), below `last`, from their parts; rows int32; mask."""
-    heavy = first + tl.arange(0, ITEMS)
-    mask = heavy < last
-    rows = tl.load(heavy_rows_ptr + heavy, mask=mask, other=0)
-    begin = tl.load(heavy_slots_ptr + heavy, mask=mask, other=0)
-    count = tl.load(heavy_slots_ptr + heavy + 1, mask=mask, other=0) - begin
-    sums = tl.zeros((ITEMS, COLUMNS), scratch_ptr.dtype.element_ty)
-    for group in range(tl.cdiv(tl.max(count, axis=0), _GROUP)):
+    """Sums (1, COLUMNS) of one heavy row from its parts, its number int32 (1,), and a mask that is on.
+
+    One row a program: how often its loop runs is a scalar, so that no warp diverges.
+    """
+    begin = tl.load(heavy_slots_ptr + heavy)
+    count = (tl.load(heavy_slots_ptr + heavy + 1) - begin).to(tl.int32)
+    sums = tl.zeros((1, COLUMNS), scratch_ptr.dtype.element_ty)
+    slots = begin + tl.arange(0, 1)
+    for _ in range(tl.cdiv(count, _GROUP)):
+        gathered = ()
         for member in tl.static_range(_GROUP):
-            part = group * _GROUP + member
-            sums += load_rows(scratch_ptr, begin + part, part < count, columns, R, COLUMNS)
-    return sums, rows, mask
+            is_part = tl.arange(0, 1) + member < count
+            gathered += (load_rows(scratch_ptr, slots + member, is_part, columns, R, COLUMNS),)  # type: ignore[assignment]
+        for member in tl.static_range(_GROUP):
+            sums += gathered[member]
+        count -= _GROUP
+        slots += _GROUP
+    place = heavy + tl.arange(0, 1)
+    return sums, tl.load(heavy_rows_ptr + place), place >= 0
 
 
 @triton.jit

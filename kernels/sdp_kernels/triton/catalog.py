@@ -200,9 +200,15 @@ def operations() -> tuple[Operation, ...]:
 
 def _families() -> tuple[Any, ...]:
     """Modules that hold the catalogue of one family each; they import the types above."""
-    from sdp_kernels.triton import anneal_catalog, expectation_catalog, hadamard_catalog, replicas_catalog
+    from sdp_kernels.triton import (
+        anneal_catalog,
+        expectation_catalog,
+        graph_catalog,
+        hadamard_catalog,
+        replicas_catalog,
+    )
 
-    return (expectation_catalog, anneal_catalog, hadamard_catalog, replicas_catalog)
+    return (expectation_catalog, graph_catalog, anneal_catalog, hadamard_catalog, replicas_catalog)
 
 
 # A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.

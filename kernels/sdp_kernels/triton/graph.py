@@ -60,9 +60,7 @@ def _tile_sums(
 ):  # fmt: skip
     """Sums (ITEMS, COLUMNS) of this program's rows; the rows, int32; the mask of those that are finished here."""
     if MODE == _SLOTS:
-        sums, rows, mask = slot_sums(
-            scratch_ptr, targets_ptr, starts_ptr, first, last, columns, R, ITEMS, COLUMNS
-        )
+        sums, rows, mask = slot_sums(scratch_ptr, targets_ptr, starts_ptr, first, columns, R, COLUMNS)
     else:
         starts, counts, rows, mask, passes = load_items(
             starts_ptr, counts_ptr, targets_ptr, first, last, ITEMS
@@ -98,7 +96,7 @@ def _chebyshev_kernel(
     indices_ptr, weights_ptr, starts_ptr, counts_ptr, targets_ptr, scratch_ptr, first, last, first_square,
     R: tl.constexpr, ITEMS: tl.constexpr, COLUMNS: tl.constexpr, MODE: tl.constexpr,
 ):  # fmt: skip
-    """P <- 2 (diagonal x + sums) - P of `previous`; its squares are added over each SQUARES_ITEMS items."""
+    """P <- 2 (diagonal x + sums) - P of `previous`; squares are added over SQUARES_ITEMS items, or a heavy row."""
     first = tl.cast(first, tl.int64) + tl.program_id(0).to(tl.int64) * ITEMS
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     sums, rows, mask = _tile_sums(
@@ -111,10 +109,11 @@ def _chebyshev_kernel(
     new = 2.0 * sums - load_rows(previous_ptr, rows, mask, columns, R, COLUMNS)
     store_rows(previous_ptr, new, rows, mask, columns, R, COLUMNS)
     squares = tl.where(mask[:, None], new * new, 0.0)
-    GROUPS: tl.constexpr = ITEMS // _SQUARES_ITEMS
-    squares = tl.sum(tl.reshape(squares, (GROUPS, _SQUARES_ITEMS, COLUMNS)), axis=1)
+    GROUP: tl.constexpr = 1 if MODE == _SLOTS else _SQUARES_ITEMS
+    GROUPS: tl.constexpr = ITEMS // GROUP
+    squares = tl.sum(tl.reshape(squares, (GROUPS, GROUP, COLUMNS)), axis=1)
     group = first_square + tl.program_id(0) * GROUPS + tl.arange(0, GROUPS)
-    is_group = tl.arange(0, GROUPS) * _SQUARES_ITEMS < last - first
+    is_group = tl.arange(0, GROUPS) * GROUP < last - first
     store_rows(squares_ptr, squares, group, is_group, columns, R, COLUMNS)
 
 
@@ -207,7 +206,7 @@ def _product(csr: CSR, X: Tensor, product: Tensor, times_own: bool) -> None:
     scratch = plan_scratch(plan, X, csr.weights.dtype)
     columns = min(MOST_COLUMNS, triton.next_power_of_2(max(1, X.shape[1])))
     for mode, first, last, lists in _passes(plan, 0):
-        items, options = tile(last - first, columns, X.element_size())
+        items, options = tile(mode, last - first, columns, X.element_size())
         grid = (triton.cdiv(last - first, items), triton.cdiv(X.shape[1], columns))
         if grid[1]:
             _product_kernel[grid](
@@ -222,9 +221,9 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
     scratch = plan_scratch(plan, X, torch.float64)
     columns = min(SQUARES_COLUMNS, triton.next_power_of_2(max(1, X.shape[1])))
     n_squares = triton.cdiv(plan.starts.numel(), SQUARES_ITEMS)
-    squares = X.new_empty((n_squares + triton.cdiv(plan.heavy_rows.numel(), SQUARES_ITEMS), X.shape[1]))
+    squares = X.new_empty((n_squares + plan.heavy_rows.numel(), X.shape[1]))
     for mode, first, last, lists in _passes(plan, 0):
-        items, options = tile(last - first, columns, X.element_size(), SQUARES_ITEMS)
+        items, options = tile(mode, last - first, columns, X.element_size(), SQUARES_ITEMS)
         grid = (triton.cdiv(last - first, items), triton.cdiv(X.shape[1], columns))
         if grid[1]:
             _chebyshev_kernel[grid](
@@ -244,7 +243,7 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
     columns = triton.next_power_of_2(max(1, V.shape[1]))
     if V.shape[1]:
         for mode, first, last, lists in _passes(plan, 0):
-            items, options = tile(last - first, columns, V.element_size())
+            items, options = tile(mode, last - first, columns, V.element_size())
             _fields_kernel[(triton.cdiv(last - first, items),)](
                 V, lengths, products, csr.indices, csr.weights, *lists, scratch, first, last,
                 R=V.shape[1], ITEMS=items, COLUMNS=columns, MODE=mode, **options,
@@ -320,7 +319,7 @@ def _launch_sweep(csr: CSR, plan: RowPlan, V: Tensor, sweep: _Sweep) -> None:
     has_changes = sweep.row_changes is not None
     for colour in range(plan.n_classes):
         for mode, first, last, lists in _passes(plan, colour):
-            items, options = tile(last - first, columns, V.element_size())
+            items, options = tile(mode, last - first, columns, V.element_size())
             _mixing_kernel[(triton.cdiv(last - first, items),)](
                 V, sweep.omega, sweep.row_changes if has_changes else sweep.omega, csr.indices, csr.weights,
                 *lists, sweep.scratch, first, last, plan.starts.numel() if mode == SLOTS else 0,
@@ -335,29 +334,35 @@ def plan_scratch(plan: RowPlan, X: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty((max(1, plan.n_slots), max(1, X.shape[1])), dtype=dtype, device=X.device)
 
 
-def tile(n_items: int, columns: int, size: int, items: int | None = None) -> tuple[int, dict[str, Any]]:
+def tile(
+    mode: str, n_items: int, columns: int, size: int, items: int | None = None
+) -> tuple[int, dict[str, Any]]:
     """Items of a tile and the options of its launch, over `n_items` items of rows of this many columns of `size` bytes.
 
-    Where `items` are asked for, a tile takes a multiple of them.
+    Where `items` are asked for, a tile takes a multiple of them; heavy rows are taken one by one.
     """
     if triton.knobs.runtime.interpret:
-        return max(items or 1, min(ITEMS_INTERPRETED, triton.next_power_of_2(n_items))), {}
+        most = max(items or 1, min(ITEMS_INTERPRETED, triton.next_power_of_2(n_items)))
+        return 1 if mode == SLOTS else most, {}
     is_amd = torch.version.hip is not None
-    items, warps, registers = gpu_tile(columns, size, items, 64 if is_amd else 32)
+    items, warps, registers = gpu_tile(mode, columns, size, items, 64 if is_amd else 32)
     options = {"num_warps": warps, "num_stages": 1}
     return items, options if is_amd or registers is None else {**options, "maxnreg": registers}
 
 
-def gpu_tile(columns: int, size: int, items: int | None, lanes: int) -> tuple[int, int, int | None]:
+def gpu_tile(
+    mode: str, columns: int, size: int, items: int | None, lanes: int
+) -> tuple[int, int, int | None]:
     """Items, warps of so many lanes, and the limit of registers on NVIDIA.
 
     A lane takes 16 bytes of a row, and there are at least twice as many threads as items (see `_sparse.py`).
     """
     row = max(2, columns * size // LOAD)
+    if mode == SLOTS:
+        return 1, max(1, min(4, row // lanes)), None
     items = items or max(FEWEST_ITEMS, min(MOST_ITEMS, THREADS // row))
     threads = min(4 * THREADS, items * row)
-    # More than 16 bytes of a row a lane, or bytes that widen to four times as many, need registers of their own.
-    registers = REGISTERS if items * row <= threads and size > 1 else None
+    registers = REGISTERS if items * row <= threads else None  # more than 16 bytes a lane need more
     return items, max(1, threads // lanes), registers
 
 
