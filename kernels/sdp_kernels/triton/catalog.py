@@ -205,10 +205,18 @@ def _families() -> tuple[Any, ...]:
         expectation_catalog,
         graph_catalog,
         hadamard_catalog,
+        projection_catalog,
         replicas_catalog,
     )
 
-    return (expectation_catalog, graph_catalog, anneal_catalog, hadamard_catalog, replicas_catalog)
+    return (
+        expectation_catalog,
+        graph_catalog,
+        anneal_catalog,
+        hadamard_catalog,
+        replicas_catalog,
+        projection_catalog,
+    )
 
 
 # A matrix of normals as the sampling of a head 64 wide asks for it, and one that cuts calls of Philox.

@@ -7,18 +7,22 @@ What lost, in predicted ms for 65,536 rows of 10,000 features and 1024 component
 of stack a thread where they are not 0:
 
     signs, float32 rows          sm_80            sm_90            sm_100           gfx942
-      made, 128 x 128, 8 warps   14.8 (16 B)      6.7 - 7.1        4.8 (shipped)    5.4 (12 B)
+      made, 128 x 128, 8 warps   14.8 (16 B)      6.7 - 7.1        4.8              5.4 (12 B)
       made, 64 x 128, 4 warps    20.7 (216 B)     6.2 (shipped)    4.8 (16 B)       5.3 (shipped)
-      from a slab                12.9 (shipped)   5.7              4.2              4.7
+      from a slab                12.9 (shipped)   5.8              4.3 (shipped)    4.7
     signs, float16 rows
       made, 128 x 128            6.5              1.9 (shipped)    1.3 (shipped)    1.2 (shipped)
       made, 128 x 256            8.2              2.5              -                -
       from a slab                5.2 (shipped)    3.8, 2.9         2.3              1.2
+    normals, float32 rows
+      made, 128 x 128            34.9 (168 B)     17.9             15.3             11.8
+      from a slab, shipped       25.9             10.7             8.0              7.9
 
 On sm_80 a made tile's bits are expanded once for every warp that shares them: the compiler moves that work behind
 the exchange between threads, and 14 instructions a sign remain where the others have 4 to 6. Elsewhere made signs save
-the second-level cache half of its bytes, which pays most where rows are small. Two signs from one shift of a word
-prepared for it (`projection_kernels.signs_of` shifts once a sign) took as many instructions and more exchanges.
+the second-level cache half of its bytes and `out` its way to and fro a slab, which pays most where numbers are small.
+Two signs from one shift of a word prepared for it (`projection_kernels.signs_of` shifts once a sign) took as many
+instructions and more exchanges.
 """
 
 from __future__ import annotations
@@ -99,7 +103,7 @@ TILES: dict[tuple[str, str], dict[str, Tile]] = {
     ("signs", "fp32"): {
         "sm_80": Tile("planes", 128, 128, 32, 64, 8, 2),
         "sm_90": Tile("signs", 64, 128, 32, 64, 4, 3),
-        "sm_100": Tile("signs", 128, 128, 64, 192, 8, 2),
+        "sm_100": Tile("planes", 128, 128, 64, 256, 8, 2),
         "gfx942": Tile("signs", 64, 128, 32, 128, 4, 1),
     },
     ("signs", "16-bit"): {
@@ -110,12 +114,12 @@ TILES: dict[tuple[str, str], dict[str, Tile]] = {
     },
     ("signs", "uint8"): {
         "sm_80": Tile("planes", 128, 128, 64, 0, 8, 2),
-        "sm_90": Tile("signs", 128, 128, 64, 0, 8, 3),
+        "sm_90": Tile("signs", 128, 128, 32, 0, 4, 3),
         "sm_100": Tile("signs", 128, 128, 64, 0, 8, 2),
         "gfx942": Tile("signs", 128, 128, 64, 0, 4, 2),
     },
     ("normals", "fp32"): {
-        "sm_80": Tile("planes", 128, 128, 32, 32, 8, 2),
+        "sm_80": Tile("planes", 128, 128, 16, 32, 8, 3),
         "sm_90": Tile("planes", 128, 128, 64, 64, 8, 2),
         "sm_100": Tile("planes", 128, 128, 64, 64, 8, 2),
         "gfx942": Tile("planes", 128, 128, 64, 64, 8, 1),

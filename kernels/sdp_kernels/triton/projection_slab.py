@@ -1,6 +1,6 @@
 """Slabs of the dense random maps in memory, cut into parts for the tensor cores (`projection_kernels.py`).
 
-Nothing is read but, of listed features, their numbers. A normal costs 48 instructions and a sign about 5, beside 2
+Nothing is read but, of listed features, their numbers. A normal costs 45 instructions and a sign about 10, beside 2
 bytes written a plane (4 in one plane of float32).
 """
 
