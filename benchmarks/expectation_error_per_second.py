@@ -1,12 +1,13 @@
 """How long until the gradient of a Gaussian expectation has a given error, and how many HVPs a second?
 
-E g(W x + b), x in R^512, W (16, 512), g a two-layer tanh head (16 -> 16 -> 1), 4096 samples. Three axes: seconds of a
-gradient and to an equal standard error of its W part, against Monte Carlo in R^512 with autograd (and torch.compile);
-seconds of m Hessian-vector products against torch.func, double backward, curvlinops and PyHessian on the same reduced
-samples; memory of a gradient. Ours includes the factorisation of W and drawing its samples; the HVP peers are given
-theirs.
+E g(W x + b), x in R^512, W (16, 512), g a two-layer tanh head (16 -> 16 -> 1), 4,096 and 65,536 samples. Three axes:
+seconds of a gradient and to an equal standard error of its W part, against Monte Carlo in R^512 with autograd (and
+torch.compile); seconds of m Hessian-vector products against torch.func, double backward, curvlinops and PyHessian on
+the same reduced samples; memory of a gradient. Ours includes the factorisation of W and drawing its samples; the HVP
+peers are given theirs.
 
     python -m benchmarks.expectation_error_per_second --repeats 30
+    python -m benchmarks.expectation_error_per_second --device cuda
 
 Methods of one comparison run in one process, one after the other in every repeat. A ratio is the median over repeats.
 """
@@ -27,10 +28,12 @@ from benchmarks._records import RESULTS_FOLDER, Record, Results, markdown_table,
 from benchmarks.baselines import torch_expectation as peers
 
 QUESTION = "expectation_error_per_second"
-KEY = ("axis", "method", "size", "threads")
+KEY = ("axis", "method", "size", "samples", "threads", "device")
 OURS = "sdp"
-K, D, HIDDEN, N_SAMPLES = 16, 512, 16, 4096
+K, D, HIDDEN = 16, 512, 16
+SAMPLES = (4096, 65_536)
 HVP_BATCHES = (1, 4, 16, 64)
+MOST_TANGENTS = 1 << 21  # samples times directions: vmap holds the layers of all at once
 ERROR_SEEDS = (
     40  # the standard deviation of a root mean square over 8192 entries is then known to a few percent
 )
@@ -38,14 +41,15 @@ AGREEMENT = 2e-4  # of float32 HVPs, relative to the largest entry
 CLAIMS = {"gradient": 12.0, "gradient to equal error": 500.0, "hvp": 2.5}
 
 
-def problem(seed: int = 0) -> peers.Problem:
+def problem(device: str = "cpu", seed: int = 0) -> peers.Problem:
     """The head of every comparison: random, entries of W x + b of order 1."""
     generator = torch.Generator().manual_seed(seed)
 
     def randn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator).to(device)
 
-    params = [randn(HIDDEN, K) / K**0.5, 0.3 * randn(HIDDEN), randn(HIDDEN) / HIDDEN**0.5, torch.zeros(())]
+    zero = torch.zeros((), device=device)
+    params = [randn(HIDDEN, K) / K**0.5, 0.3 * randn(HIDDEN), randn(HIDDEN) / HIDDEN**0.5, zero]
     return peers.Problem(randn(K, D) / D**0.5, 0.5 * randn(K), params)
 
 
@@ -75,8 +79,15 @@ def seconds_of(methods: dict[str, Callable[[], object]], repeats: int) -> dict[s
         for name, method in methods.items():
             start = time.perf_counter()
             method()
+            _finish()
             taken[name].append(time.perf_counter() - start)
     return taken
+
+
+def _finish() -> None:
+    """Waits for a GPU where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def timing(taken: dict[str, list[float]], name: str) -> Record:
@@ -97,16 +108,16 @@ def timing(taken: dict[str, list[float]], name: str) -> Record:
     }
 
 
-def measure_gradient(repeats: int, threads: int, compiled: bool) -> list[Record]:
+def measure_gradient(n_samples: int, repeats: int, threads: int, device: str, compiled: bool) -> list[Record]:
     """Records of the axis "gradient": seconds, standard error of grad_W, ratio of the times to an equal one."""
     torch.set_num_threads(threads)
-    given = problem()
+    given = problem(device)
     methods = {
-        OURS: our_gradient(given, N_SAMPLES),
-        "plain torch": peers.plain_gradient(given, N_SAMPLES),
+        OURS: our_gradient(given, n_samples),
+        "plain torch": peers.plain_gradient(given, n_samples),
     }
     if compiled:
-        methods["torch.compile"] = peers.plain_gradient(given, N_SAMPLES, is_compiled=True)
+        methods["torch.compile"] = peers.plain_gradient(given, n_samples, is_compiled=True)
     centre = torch.stack([methods[OURS](1000 + seed) for seed in range(ERROR_SEEDS)]).mean(0)
     errors, means = {}, {}
     for name, method in methods.items():
@@ -126,28 +137,29 @@ def measure_gradient(repeats: int, threads: int, compiled: bool) -> list[Record]
         equal = {
             f"equal_error_{part}": timed[part] * variance for part in ("ratio", "ratio_low", "ratio_high")
         }
-        key = {"axis": "gradient", "method": name, "size": N_SAMPLES, "threads": threads}
+        key = {"axis": "gradient", "method": name, "size": n_samples, "samples": n_samples}
+        key |= {"threads": threads, "device": device}
         records.append({**key, "standard_error": errors[name], **timed, **equal})
     return records
 
 
-def measure_hvps(m: int, repeats: int, threads: int, kind: str) -> list[Record]:
+def measure_hvps(m: int, n_samples: int, repeats: int, threads: int, device: str, kind: str) -> list[Record]:
     """Records of the axis "hvp KIND": m products at once; "all" moves W, b and theta (q grows), "z" L and b only."""
     from sdp.expectation.law import reduce_law
     from sdp_kernels import expectation, gaussian
 
     torch.set_num_threads(threads)
-    given = problem()
+    given = problem(device)
     generator = torch.Generator().manual_seed(1)
-    V_W = torch.randn(m * K, D, generator=generator)
+    V_W = torch.randn(m * K, D, generator=generator).to(device)
     law = reduce_law(given.W, V_W) if kind == "all" else reduce_law(given.W)
     L = law.L[:K].contiguous()  # the rows behind are V_W's
     n_columns = L.numel() + K + sum(tensor.numel() for tensor in given.params)
-    directions = torch.randn(m, n_columns, generator=generator)
+    directions = torch.randn(m, n_columns, generator=generator).to(device)
     if kind == "z":
         directions[:, L.numel() + K :] = 0.0
-    draw, network = expectation.Draw(N_SAMPLES // 2, 0), expectation.Network("tanh")
-    xi = gaussian.normal((draw.n, law.rank), seed=0, purpose=gaussian.PURPOSE_SAMPLES)
+    draw, network = expectation.Draw(n_samples // 2, 0), expectation.Network("tanh")
+    xi = gaussian.normal((draw.n, law.rank), seed=0, purpose=gaussian.PURPOSE_SAMPLES, device=device)
 
     def ours() -> Tensor:
         return expectation.hvp_batches(L, given.b, given.params, network, draw, directions)[2].mean(0)
@@ -159,32 +171,44 @@ def measure_hvps(m: int, repeats: int, threads: int, kind: str) -> list[Record]:
         if not off < AGREEMENT:
             raise RuntimeError(f"{name} differs from ours by {float(off):.1e} of the largest entry.")
     taken = seconds_of(dict(methods), repeats)
-    key = {"axis": f"hvp {kind}", "size": m, "threads": threads, "q": law.rank}
+    key = {"axis": f"hvp {kind}", "size": m, "samples": n_samples, "threads": threads, "device": device}
+    key["q"] = law.rank
     return [
         {**key, "method": name, **timing(taken, name), "hvps_per_second": m / spread(taken[name]).median}
         for name in methods
     ]
 
 
-def measure_memory(method: str, n_samples: int, threads: int) -> list[Record]:
+def measure_memory(method: str, n_samples: int, threads: int, device: str) -> list[Record]:
     """The record of the axis "memory": bytes that one gradient adds to a process that has made a small one."""
     torch.set_num_threads(threads)
     make = our_gradient if method == OURS else peers.plain_gradient
-    make(problem(), 64)(0)
-    before = _machine.peak_memory_bytes()
-    make(problem(), n_samples)(0)
-    added = _machine.peak_memory_bytes() - before
-    key = {"axis": "memory", "method": method, "size": n_samples, "threads": threads}
+    make(problem(device), 64)(0)
+    peak = _machine.peak_memory_bytes if device == "cpu" else torch.cuda.max_memory_allocated
+    before = peak()
+    make(problem(device), n_samples)(0)
+    added = peak() - before
+    key = {"axis": "memory", "method": method, "size": n_samples, "samples": n_samples}
+    key |= {"threads": threads, "device": device}
     record = {**key, "bytes_added": added, "commit": _machine.commit()}
     return [{**record, "load_average": _machine.load_average()}]
 
 
 def table(records: list[Record]) -> str:
     """All axes as Markdown."""
-    header = ["axis", "size", "threads", "method", "ms or MiB", "peer / ours", "to equal error, peer / ours"]
+    header = [
+        "axis",
+        "size",
+        "samples",
+        "threads",
+        "method",
+        "ms or MiB",
+        "peer / ours",
+        "equal error, peer / ours",
+    ]
     rows: list[list[object]] = []
     for record in records:
-        start = [record["axis"], record["size"], record["threads"], record["method"]]
+        start = [record[name] for name in ("axis", "size", "samples", "threads", "method")]
         if record["axis"] == "memory":
             rows.append([*start, f"{record['bytes_added'] / 2**20:.0f}", None, None])
             continue
@@ -206,9 +230,8 @@ def broken_claims(records: list[Record]) -> list[str]:
         for record in records:
             fits = record["size"] == 16 if is_hvp else True
             if record["method"] != OURS and fits and record["axis"].split()[0] == axis.split()[0]:
-                groups.setdefault(f"{record['axis']}, {record['threads']} thread(s)", []).append(
-                    record[column]
-                )
+                name = f"{record['axis']}, {record['samples']:,} samples, {record['threads']} thread(s)"
+                groups.setdefault(name, []).append(record[column])
         found += [
             f"{name}: {axis} is {min(ratios):.3g} times as fast as the best peer, not {claim:g}."
             for name, ratios in groups.items()
@@ -220,6 +243,7 @@ def broken_claims(records: list[Record]) -> list[str]:
 def run(
     repeats: Annotated[int, typer.Option(help="Repeats of every timing.")] = 30,
     threads: Annotated[int, typer.Option(help="Threads of torch and of ours.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     compiled: Annotated[bool, typer.Option(help="Also torch.compile, which needs a C++ compiler.")] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS_FOLDER,
 ) -> None:
@@ -231,13 +255,17 @@ def run(
             return pool.submit(work, *arguments).result()
 
     jobs: list[tuple[Callable[..., list[Record]], tuple[object, ...]]] = [
-        (measure_gradient, (repeats, threads, compiled))
+        (measure_gradient, (n_samples, repeats, threads, device, compiled)) for n_samples in SAMPLES
     ]
     jobs += [
-        (measure_hvps, (m, max(3, repeats // 3), threads, kind)) for kind in ("all", "z") for m in HVP_BATCHES
+        (measure_hvps, (m, n_samples, max(3, repeats // 3), threads, device, kind))
+        for kind in ("all", "z")
+        for n_samples in SAMPLES
+        for m in HVP_BATCHES
+        if n_samples * m <= MOST_TANGENTS
     ]
-    jobs += [(measure_memory, (method, 1 << 16, threads)) for method in (OURS, "plain torch")]
-    jobs += [(measure_memory, (OURS, 1 << 22, threads))]
+    jobs += [(measure_memory, (method, 1 << 16, threads, device)) for method in (OURS, "plain torch")]
+    jobs += [(measure_memory, (OURS, 1 << 22, threads, device))]
     for work, arguments in jobs:
         for record in alone(work, *arguments):
             results.add(record)

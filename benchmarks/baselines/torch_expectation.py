@@ -34,7 +34,8 @@ def plain_gradient(problem: Problem, n_samples: int, *, is_compiled: bool = Fals
 
     def gradient(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return torch.autograd.grad(run(torch.randn(n_samples, problem.W.shape[1])), leaves)[0]
+        draws = torch.randn(n_samples, problem.W.shape[1], device=problem.W.device)
+        return torch.autograd.grad(run(draws), leaves)[0]
 
     return gradient
 
@@ -117,7 +118,7 @@ def _curvlinops(tensors: list[Tensor], xi: Tensor, directions: Tensor) -> Callab
         model,
         _Mean(),
         list(model.parameters()),
-        [(xi, torch.zeros(len(xi)))],
+        [(xi, torch.zeros(len(xi), device=xi.device))],
         check_deterministic=False,
     )
     columns = directions.T.contiguous()
