@@ -292,8 +292,12 @@ def count(
     threads: int,
     time_limit: float,
     out: Path,
+    redo: bool,
 ) -> None:
-    """Counts what is missing, smallest graphs first. Relaxations have no time limit, so that counts do not vary."""
+    """Counts what is missing, or with `redo` everything, smallest graphs first.
+
+    Relaxations have no time limit, so that their counts do not vary; solves make what the machine can in theirs.
+    """
     from benchmarks import _ours, _solve_counts
 
     results, is_warm = Results(COUNTS, COUNTS_KEY, out), False
@@ -303,7 +307,7 @@ def count(
                 limit = time_limit if part == SOLVE else None
                 key = {"part": part, "family": family, "edges_asked": n_edges, "threads": threads}
                 key["time_limit"] = limit
-                if results.has(key):
+                if results.has(key) and not redo:
                     continue
                 if not is_warm:
                     _ours.warm_up(threads)
@@ -330,6 +334,7 @@ def run(
     do_count: Annotated[
         bool, typer.Option("--count", help="First count what is missing, on the CPU.")
     ] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Count again what was counted before.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS_FOLDER,
 ) -> None:
@@ -337,7 +342,7 @@ def run(
     if do_count:
         chosen = [name for name in families.split(",") if name]
         sizes = [round(float(size)) for size in edges.split(",")]
-        count(chosen, sizes, parts.split(","), threads, time_limit, out)
+        count(chosen, sizes, parts.split(","), threads, time_limit, out, redo)
     path = latest(COUNTS, out)
     if path is None:
         raise typer.BadParameter(f"{out} holds no {COUNTS}-*.json; run with --count first.")

@@ -160,18 +160,38 @@ def draw_scaling(records: list[Record]) -> Figure:
 
 
 def draw_timeline(records: list[Record]) -> Figure:
-    """Predicted stages of a solve of the smallest graphs on every chip, one bar a chip and family."""
+    """Predicted stages of a solve of the smallest graphs on every chip: where the time goes, and the device's part."""
     smallest = min(record["edges"] for record in records)
     whole = [r for r in records if r["part"] == gpu_model.SOLVE and r["edges"] == smallest]
-    chosen = whole or [r for r in records if r["edges"] == smallest]
-    chosen.sort(key=lambda record: record["family"])
-    stages = list(dict.fromkeys(stage["name"] for record in chosen for stage in record["stages"]))
-    figure, axes = plt.subplots(figsize=(9, 2.2 + 0.28 * len(chosen)), layout="constrained")
-    for number, name in enumerate(stages):
+    chosen = sorted(whole or [r for r in records if r["edges"] == smallest], key=lambda r: r["family"])
+    figure, panels = plt.subplots(
+        1, 2, figsize=(11, 2.6 + 0.24 * len(chosen)), sharey=True, layout="constrained"
+    )
+    by_place = [
+        [{"name": place, "total": _total(r, place)} for place in ("host", "link", "device")] for r in chosen
+    ]
+    on_device = [[stage for stage in r["stages"] if stage["place"] == "device"] for r in chosen]
+    for axes, bars, title in zip(panels, (by_place, on_device), ("all of it", "on the device"), strict=True):
+        _draw_stages(axes, bars)
+        axes.set_title(title)
+        axes.set_xlabel("seconds")
+        axes.grid(axis="x", alpha=0.25)
+        axes.legend(
+            fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.8 / (1.4 + 0.24 * len(chosen))), ncols=3
+        )
+    panels[0].set_yticks(range(len(chosen)), [f"{r['family']}, {r['chip']}" for r in chosen])
+    panels[0].invert_yaxis()
+    figure.suptitle(f"A solve of {smallest:,} edges: a model, not a measurement")
+    return figure
+
+
+def _draw_stages(axes: Axes, bars: list[list[Record]]) -> None:
+    """One row of stages after one another for each bar; a colour a stage."""
+    for number, name in enumerate(dict.fromkeys(stage["name"] for bar in bars for stage in bar)):
         spans = [
             (row, start, stage["total"])
-            for row, record in enumerate(chosen)
-            for stage, start in _starts(record["stages"])
+            for row, bar in enumerate(bars)
+            for stage, start in _starts(bar)
             if stage["name"] == name
         ]
         axes.barh(
@@ -179,17 +199,13 @@ def draw_timeline(records: list[Record]) -> Figure:
             [length for _, _, length in spans],
             left=[start for _, start, _ in spans],
             color=COLOURS[number % len(COLOURS)],
-            hatch="" if number < len(COLOURS) else "///",
             label=name,
             height=0.7,
         )
-    axes.set_yticks(range(len(chosen)), [f"{r['family']}, {r['chip']}" for r in chosen])
-    axes.invert_yaxis()
-    axes.set_xlabel("seconds")
-    axes.set_title(f"A solve of {smallest:,} edges: a model, not a measurement")
-    axes.grid(axis="x", alpha=0.25)
-    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
-    return figure
+
+
+def _total(record: Record, place: str) -> float:
+    return float(sum(stage["total"] for stage in record["stages"] if stage["place"] == place))
 
 
 def _starts(stages: list[Record]) -> list[tuple[Record, float]]:

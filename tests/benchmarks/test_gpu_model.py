@@ -209,6 +209,18 @@ def test_the_table_says_what_it_is_and_which_bars_do_not_hold() -> None:
     assert "This model" not in model.published(records)
 
 
+def test_the_drawing_has_a_bar_a_family_and_chip() -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks import plots
+
+    graphs = model.Graphs(Graph(counted()), Graph(counted()))
+    records = [model.modelled(name, 10**6, graphs, Anything()) for name in ("a", "b")]
+    figure = plots.draw_timeline(records)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a, H100", "b, H100"]
+    ends = [max(bar.get_x() + bar.get_width() for bar in axes.patches) for axes in figure.axes]
+    assert ends == pytest.approx([records[0]["total_seconds"], records[0]["device_seconds"]])
+
+
 def test_an_empty_results_folder_and_a_missing_kernel_are_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
