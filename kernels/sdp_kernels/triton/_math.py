@@ -67,6 +67,13 @@ def reciprocal(y):
 
 
 @triton.jit
+def inverse_root(y):
+    """1 / sqrt(y) for y in [2^-120, 2^120], to one unit in the last place, as `reciprocal`."""
+    root = tl.rsqrt(y)
+    return tl.fma(0.5 * root, tl.fma(-y * root, root, 1.0), root)
+
+
+@triton.jit
 def reciprocal_of_sum(y, rest):
     """1 / (y + rest), y as in `reciprocal` and rest what the rounding of y lost: a derivative squares its error."""
     root = tl.rsqrt(y)

@@ -205,6 +205,7 @@ def _families() -> tuple[Any, ...]:
         expectation_catalog,
         graph_catalog,
         hadamard_catalog,
+        probit_cut_catalog,
         projection_catalog,
         replicas_catalog,
     )
@@ -212,6 +213,7 @@ def _families() -> tuple[Any, ...]:
     return (
         expectation_catalog,
         graph_catalog,
+        probit_cut_catalog,
         anneal_catalog,
         hadamard_catalog,
         replicas_catalog,

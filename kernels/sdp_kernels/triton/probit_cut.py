@@ -20,8 +20,9 @@ import torch
 import triton
 from torch import Tensor
 
-from sdp_kernels.triton._rows import RowPlan, row_plan
+from sdp_kernels.triton._rows import GROUP, RowPlan, row_plan
 from sdp_kernels.triton.probit_cut_law import (
+    SUMS,
     _law_heavy_kernel,
     _law_kernel,
     _scaled_law_kernel,
@@ -32,7 +33,6 @@ from sdp_kernels.triton.probit_cut_rows import (
     VERTEX,
     _lengths_kernel,
     _moments_kernel,
-    _product_heavy_kernel,
     _product_kernel,
 )
 
@@ -42,37 +42,39 @@ if TYPE_CHECKING:
 
 DTYPES = (torch.float32, torch.float64)  # of laws and means that it takes; float64 is rounded
 
-WARPS = 4
+WARPS = 4  # of 32 lanes
 MAX_COLUMNS = 64  # of a tile; a part of the result: it says how a row of V is summed
-TILE = 1024  # numbers of a gathered tile: 8 a thread
-LAW_ITEMS = 32  # times GROUP lanes: one entry a thread
-HEAVY_ROWS = 4
+TILE = 1024  # numbers of a tile of V: 8 a thread
+PRODUCT_TILE = 512  # 4 a thread: 16 bytes
+# On NVIDIA. Without a limit ptxas saves registers by waiting for each of a pass's four gathers before the next.
+MOMENTS_REGISTERS, PRODUCT_REGISTERS = 96, 64
+LONG_REGISTERS = 160  # moments of rows longer than a tile, whose further columns are gathered beside
+LAW_TILE = 128  # entries: one a thread
 BLOCK = 1024
-TILE_INTERPRETED = 1 << 16  # a program of the interpreter costs 45 us whatever its size
+TILE_INTERPRETED = 1 << 14  # a program of the interpreter costs 45 us whatever its size
 TOTAL_LANES, TOTAL_STEPS = 1024, 64  # parts of the result: they say how rows are summed
 
 
 def second_moments(csr: CSR, V: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
     """Covariances float32 (2m,), variances float32 (n,), complements float32 (2m,) on the CSR entries."""
-    V = _float_rows(V)
+    V = V.float().contiguous() if V.shape[1] else V.new_zeros(len(V), 1, dtype=torch.float32)
     n, rank = V.shape
     nnz = csr.indices.numel()
-    covariances, complements, variances = V.new_empty(nnz), V.new_empty(nnz), V.new_empty(n)
+    covariances, variances, complements = V.new_empty(nnz), V.new_empty(n), V.new_empty(nnz)
     if not n:
         return covariances, variances, complements
     plan = row_plan(csr.indptr)
     columns = _columns(rank)
-    items = _tile(TILE, len(plan.targets), columns)
+    items = _tile(TILE, plan.starts.numel(), columns)
     vertices = V.new_empty(n, VERTEX)
-    noise = beta**-2
     _lengths_kernel[(triton.cdiv(n, items),)](
-        V, V.stride(0), variances, vertices, n, rank, noise, ROWS=items, COLUMNS=columns, num_warps=WARPS
+        V, variances, vertices, n, beta**-2, R=rank, ROWS=items, COLUMNS=columns, **options()
     )
     if nnz:
-        _moments_kernel[(triton.cdiv(len(plan.targets), items),)](
-            plan.starts, plan.counts, plan.targets, _slot_rows(plan), csr.indices, V, V.stride(0), vertices,
-            covariances, complements, len(plan.targets), rank,
-            ITEMS=items, COLUMNS=columns, ONE_BLOCK=rank <= columns, num_warps=WARPS,
+        _moments_kernel[(triton.cdiv(plan.starts.numel(), items),)](
+            plan.starts, plan.counts, plan.targets, _slot_rows(plan), csr.indices, V, vertices, covariances,
+            complements, plan.starts.numel(), R=rank, ITEMS=items, COLUMNS=columns,
+            **options(MOMENTS_REGISTERS if rank <= columns else LONG_REGISTERS),
         )  # fmt: skip
     return covariances, variances, complements
 
@@ -82,17 +84,18 @@ def scaled_moments(csr: CSR, moments: Law, beta: float, scale: float) -> tuple[T
     covariances, variances, complements = _floats(moments)
     noise, square = beta**-2, scale**2
     scaled_variances = torch.add((variances - noise).clamp_(min=0.0) * square, noise)
-    scaled = torch.empty_like(covariances)
+    scaled_covariances, scaled_complements = torch.empty_like(covariances), torch.empty_like(covariances)
     if complements is None:
         complements = _plain_complements(csr, covariances, variances)
     if csr.indices.numel():
         plan = row_plan(csr.indptr)
-        items = _tile(LAW_ITEMS, len(plan.targets), 1)
-        _scaled_law_kernel[(triton.cdiv(len(plan.targets), items),)](
-            plan.starts, plan.counts, plan.targets, _slot_rows(plan), csr.indices, complements, variances, scaled,
-            len(plan.targets), square, noise, ITEMS=items, num_warps=WARPS,
+        items = _tile(LAW_TILE, plan.starts.numel(), GROUP)
+        _scaled_law_kernel[(triton.cdiv(plan.starts.numel(), items),)](
+            plan.starts, plan.counts, plan.targets, _slot_rows(plan), csr.indices, covariances, complements,
+            variances, scaled_covariances, scaled_complements, plan.starts.numel(), square, noise,
+            ITEMS=items, **options(),
         )  # fmt: skip
-    return covariances * square, scaled_variances, scaled
+    return scaled_covariances, scaled_variances, scaled_complements
 
 
 def law_value(csr: CSR, moments: Law, mean: Tensor) -> float:
@@ -117,28 +120,24 @@ def law_value_and_derivatives(
 
 def hessian_product(csr: CSR, derivatives: Derivatives, X: Tensor) -> Tensor:
     """As the public `hessian_product`, summed in float32."""
-    rows = _float_rows(X)
+    rows = X.float().contiguous()
     product = torch.empty_like(rows)
-    n_columns = rows.shape[1]
     if not product.numel():
         return product.to(X.dtype)
     plan = row_plan(csr.indptr)
+    n_columns = rows.shape[1]
     entries, diagonal = derivatives.entries.float(), derivatives.diagonal.float()
     sums = rows.new_empty(plan.n_slots, n_columns)
     columns = _columns(n_columns)
-    n_blocks = triton.cdiv(n_columns, columns)
-    items = _tile(TILE, len(plan.targets), columns)
-    _product_kernel[(triton.cdiv(len(plan.targets), items), n_blocks)](
-        plan.starts, plan.counts, plan.targets, csr.indices, entries, diagonal, rows, rows.stride(0),
-        product, product.stride(0), sums, len(plan.targets), n_columns,
-        ITEMS=items, COLUMNS=columns, num_warps=WARPS,
-    )  # fmt: skip
-    n_heavy = len(plan.heavy_rows)
-    if n_heavy:
-        heavy = _tile(HEAVY_ROWS, n_heavy, 1)
-        _product_heavy_kernel[(triton.cdiv(n_heavy, heavy), n_blocks)](
-            plan.heavy_rows, plan.heavy_slots, diagonal, rows, rows.stride(0), product, product.stride(0), sums,
-            n_heavy, n_columns, ROWS=heavy, COLUMNS=columns, num_warps=WARPS,
+    launches = [(False, plan.starts.numel(), (plan.starts, plan.counts, plan.targets))]
+    if plan.n_slots:
+        launches.append((True, plan.heavy_rows.numel(), (plan.heavy_slots, plan.counts, plan.heavy_rows)))
+    for is_heavy, n_items, lists in launches:
+        items = 1 if is_heavy else _tile(PRODUCT_TILE, n_items, columns)
+        _product_kernel[(triton.cdiv(n_items, items), triton.cdiv(n_columns, columns))](
+            *lists, csr.indices, entries, diagonal, rows, product, sums, n_items,
+            R=n_columns, ITEMS=items, COLUMNS=columns, HEAVY=is_heavy,
+            **({"num_warps": 1} if is_heavy else options(PRODUCT_REGISTERS)),
         )  # fmt: skip
     return product.to(X.dtype)
 
@@ -156,24 +155,30 @@ def _law(
     vertices = variances.new_empty(n, 2)
     block = _tile(BLOCK, n, 1)
     _standardise_kernel[(triton.cdiv(n, block),)](
-        mean.float().contiguous(), variances, vertices, n, BLOCK=block, num_warps=WARPS
+        mean.float().contiguous(), variances, vertices, n, BLOCK=block, **options()
     )
     plan = row_plan(csr.indptr)
-    sums = variances.new_empty(plan.n_slots, 3)
-    items = _tile(LAW_ITEMS, len(plan.targets), 1)
+    sums = variances.new_empty(plan.n_slots, SUMS)
+    items = _tile(LAW_TILE, plan.starts.numel(), GROUP)
     asked = {"VALUE": is_value, "DERIVATIVES": is_derivative}
-    _law_kernel[(triton.cdiv(len(plan.targets), items),)](
+    _law_kernel[(triton.cdiv(plan.starts.numel(), items),)](
         plan.starts, plan.counts, plan.targets, _slot_rows(plan), csr.indices, csr.weights, covariances,
         covariances if complements is None else complements, vertices, entries, gradient, diagonal, values, sums,
-        len(plan.targets), ITEMS=items, COMPLEMENTS=complements is not None, **asked, num_warps=WARPS,
+        plan.starts.numel(), ITEMS=items, COMPLEMENTS=complements is not None, **asked, **options(),
     )  # fmt: skip
-    n_heavy = len(plan.heavy_rows)
+    n_heavy = plan.heavy_rows.numel()
     if n_heavy:
-        heavy = _tile(LAW_ITEMS, n_heavy, 1)
-        _law_heavy_kernel[(triton.cdiv(n_heavy, heavy),)](
-            plan.heavy_rows, plan.heavy_slots, vertices, sums, gradient, diagonal, values, n_heavy,
-            ROWS=heavy, **asked, num_warps=WARPS,
-        )  # fmt: skip
+        _law_heavy_kernel[(n_heavy,)](
+            plan.heavy_rows,
+            plan.heavy_slots,
+            vertices,
+            sums,
+            gradient,
+            diagonal,
+            values,
+            **asked,
+            num_warps=1,
+        )
     return values, (gradient, entries, diagonal)
 
 
@@ -184,7 +189,7 @@ def _total(values: Tensor) -> float:
         partial = values.new_zeros(max(n_programs, 1), dtype=torch.float64)
         if n_programs:
             _total_kernel[(n_programs,)](
-                values, partial, values.numel(), LANES=TOTAL_LANES, STEPS=TOTAL_STEPS, num_warps=WARPS
+                values, partial, values.numel(), LANES=TOTAL_LANES, STEPS=TOTAL_STEPS, **options()
             )
         values = partial
     return float(values[0])
@@ -200,10 +205,13 @@ def _floats(moments: Law) -> tuple[Tensor, Tensor, Tensor | None]:
     )
 
 
-def _float_rows(X: Tensor) -> Tensor:
-    """float32, unit stride within a row."""
-    rows = X.float()
-    return rows if rows.stride(1) == 1 else rows.contiguous()
+def options(registers: int | None = None) -> dict[str, int]:
+    """Of a launch, with this limit of registers on NVIDIA: 128 threads on every target."""
+    if torch.version.hip is not None:
+        return {"num_warps": WARPS // 2}  # of 64 lanes
+    if registers is None or triton.knobs.runtime.interpret:
+        return {"num_warps": WARPS}
+    return {"num_warps": WARPS, "maxnreg": registers}
 
 
 def _columns(n_columns: int) -> int:

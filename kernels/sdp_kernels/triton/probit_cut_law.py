@@ -30,17 +30,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from sdp_kernels.triton._math import at_most, central_mass2, copy_sign
+from sdp_kernels.triton._math import at_most, central_mass2, copy_sign, inverse_root, reciprocal
 from sdp_kernels.triton._rows import GROUP, load_items
+from sdp_kernels.triton._sparse import slot_sums
 
 LEAST_MEAN = 2.0**-60  # standard deviations
 LARGEST_MEAN = 2.0**20  # phi is 0 from 15 on, and squares stay finite
 LEAST_COMPLEMENT = 2.0**-60
+SUMS = 4  # numbers of a part of a heavy row
 
 _GROUP = tl.constexpr(GROUP)
 _LEAST_MEAN = tl.constexpr(LEAST_MEAN)
 _LARGEST_MEAN = tl.constexpr(LARGEST_MEAN)
 _LEAST_COMPLEMENT = tl.constexpr(LEAST_COMPLEMENT)
+_SUMS = tl.constexpr(SUMS)
 _HALF_LOG2_E = tl.constexpr(0.7213475204444817)
 _INV_SQRT_2PI = tl.constexpr(0.3989422804014327)
 # u_k^2 and weights of the rule on [0, 1].
@@ -80,7 +83,7 @@ def _standardise_kernel(
     """The two numbers that an entry gathers, side by side."""
     offs = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = offs < n
-    inverse = 1.0 / tl.sqrt_rn(tl.load(variances_ptr + offs, mask=mask, other=1.0))
+    inverse = inverse_root(tl.load(variances_ptr + offs, mask=mask, other=1.0))
     a = tl.load(mean_ptr + offs, mask=mask, other=0.0) * inverse
     size = at_most(tl.abs(a), _LARGEST_MEAN)
     a = tl.where(size < _LEAST_MEAN, _LEAST_MEAN, copy_sign(size, a))
@@ -111,7 +114,7 @@ def _law_kernel(
     vertices_ptr,                         # float32 (n, 2)
     entries_ptr,                          # float32 (2m,)
     gradient_ptr, diagonal_ptr, values_ptr,  # float32 (n,)
-    sums_ptr,                             # float32 (n_slots, 3): slope, twist, value of a part of a heavy row
+    sums_ptr,                             # float32 (n_slots, 4): slope, twist, value of a part of a heavy row, -
     n_items,
     ITEMS: tl.constexpr, VALUE: tl.constexpr, DERIVATIVES: tl.constexpr, COMPLEMENTS: tl.constexpr,
 ):  # fmt: skip
@@ -167,7 +170,7 @@ def _law_kernel(
         rows, mask & is_row, a, inverse, density, slope, twist, value, gradient_ptr, diagonal_ptr, values_ptr,
         VALUE, DERIVATIVES,
     )  # fmt: skip
-    sums_ptr += slots.to(tl.int64) * 3
+    sums_ptr += slots.to(tl.int64) * _SUMS
     is_part = mask & (slots >= 0)
     if DERIVATIVES:
         tl.store(sums_ptr, slope, mask=is_part)
@@ -180,25 +183,18 @@ def _law_kernel(
 def _law_heavy_kernel(
     heavy_rows_ptr, heavy_slots_ptr,  # int32 (n_heavy,), int64 (n_heavy + 1,)
     vertices_ptr, sums_ptr, gradient_ptr, diagonal_ptr, values_ptr,  # as in `_law_kernel`
-    n_heavy,
-    ROWS: tl.constexpr, VALUE: tl.constexpr, DERIVATIVES: tl.constexpr,
+    VALUE: tl.constexpr, DERIVATIVES: tl.constexpr,
 ):  # fmt: skip
-    """Adds the parts of heavy rows, each row's in order, and finishes the rows."""
-    offs = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    mask = offs < n_heavy
-    rows = tl.load(heavy_rows_ptr + offs, mask=mask, other=0).to(tl.int64)
-    begin = tl.load(heavy_slots_ptr + offs, mask=mask, other=0)
-    counts = tl.load(heavy_slots_ptr + offs + 1, mask=mask, other=0) - begin
-    zero = tl.zeros((ROWS,), tl.float32)
-    slope, twist, value = zero, zero, zero
-    for s in range(tl.max(counts, axis=0)):
-        live = s < counts
-        place = sums_ptr + (begin + s) * 3
-        if DERIVATIVES:
-            slope += tl.load(place, mask=live, other=0.0)
-            twist += tl.load(place + 1, mask=live, other=0.0)
-        if VALUE:
-            value += tl.load(place + 2, mask=live, other=0.0)
+    """Adds the parts of a heavy row in order and finishes the row; a program a row."""
+    columns = tl.arange(0, _SUMS)
+    sums, rows, mask = slot_sums(
+        sums_ptr, heavy_rows_ptr, heavy_slots_ptr, tl.program_id(0), columns, _SUMS, _SUMS
+    )
+    rows = rows.to(tl.int64)
+    # A column that was not asked for is unwritten, so it is left out and not multiplied by 0.
+    slope = tl.sum(tl.where(columns[None, :] == 0, sums, 0.0), axis=1)
+    twist = tl.sum(tl.where(columns[None, :] == 1, sums, 0.0), axis=1)
+    value = tl.sum(tl.where(columns[None, :] == 2, sums, 0.0), axis=1)
     a = tl.load(vertices_ptr + 2 * rows, mask=mask, other=1.0)
     inverse = tl.load(vertices_ptr + 2 * rows + 1, mask=mask, other=1.0)
     _, density = central_mass2(a)
@@ -228,12 +224,12 @@ def _total_kernel(
 def _scaled_law_kernel(
     starts_ptr, counts_ptr, targets_ptr, slot_rows_ptr,  # the row plan
     indices_ptr,                      # int32 (2m,)
-    complements_ptr, variances_ptr,   # float32 (2m,), (n,): of V
-    scaled_complements_ptr,           # float32 (2m,): of scale V
+    covariances_ptr, complements_ptr, variances_ptr,  # float32 (2m,), (2m,), (n,): of V
+    scaled_covariances_ptr, scaled_complements_ptr,   # float32 (2m,): of scale V
     n_items, scale_square, noise,     # noise = beta^-2
     ITEMS: tl.constexpr,
 ):  # fmt: skip
-    """1 - r^2 of scale V, 0 <= scale <= 1, as a sum of terms that are not negative:
+    """Covariances and 1 - r^2 of scale V, 0 <= scale <= 1; the latter as a sum of terms that are not negative:
 
     s_i'^2 s_j'^2 - c'^2 = k^4 delta s_i^2 s_j^2 + b (1 - k^2) (b (1 + k^2) + k^2 (|v_i|^2 + |v_j|^2)),
     k the scale, b the noise, s^2 = b + |v|^2 and s'^2 = b + k^2 |v|^2.
@@ -247,19 +243,22 @@ def _scaled_law_kernel(
     rows = tl.where(targets >= 0, targets, rows)
     variance_i = tl.load(variances_ptr + rows, mask=mask, other=1.0)[:, None]
     square_i = tl.maximum(variance_i - noise, 0.0)
-    inverse_i = 1.0 / tl.fma(square_i, scale_square, noise)
+    inverse_i = reciprocal(tl.fma(square_i, scale_square, noise))
     rest = noise * (1.0 - scale_square)
     lanes = tl.arange(0, _GROUP)[None, :]
-    for p in range(passes):
-        place = p * _GROUP + lanes
-        live = place < counts[:, None]
-        offs = starts[:, None] + place
-        j = tl.load(indices_ptr + offs, mask=live, other=0).to(tl.int64)
-        variance_j = tl.load(variances_ptr + j, mask=live, other=1.0)
-        complement = tl.load(complements_ptr + offs, mask=live, other=0.0)
-        square_j = tl.maximum(variance_j - noise, 0.0)
-        inverse_j = 1.0 / tl.fma(square_j, scale_square, noise)
-        kept = complement * (scale_square * variance_i * inverse_i) * (scale_square * variance_j * inverse_j)
-        gained = tl.fma(scale_square, square_i + square_j, noise * (1.0 + scale_square))
-        scaled = tl.fma(rest * inverse_i, gained * inverse_j, kept)
-        tl.store(scaled_complements_ptr + offs, scaled, mask=live)
+    for pair in range(tl.cdiv(passes, 2)):
+        for half in tl.static_range(2):
+            place = (2 * pair + half) * _GROUP + lanes
+            live = place < counts[:, None]
+            offs = starts[:, None] + place
+            j = tl.load(indices_ptr + offs, mask=live, other=0).to(tl.int64)
+            variance_j = tl.load(variances_ptr + j, mask=live, other=1.0)
+            covariance = tl.load(covariances_ptr + offs, mask=live, other=0.0)
+            complement = tl.load(complements_ptr + offs, mask=live, other=0.0)
+            square_j = tl.maximum(variance_j - noise, 0.0)
+            inverse_j = reciprocal(tl.fma(square_j, scale_square, noise))
+            left_i, left_j = scale_square * variance_i * inverse_i, scale_square * variance_j * inverse_j
+            gained = tl.fma(scale_square, square_i + square_j, noise * (1.0 + scale_square))
+            scaled = tl.fma(rest * inverse_i, gained * inverse_j, complement * left_i * left_j)
+            tl.store(scaled_covariances_ptr + offs, covariance * scale_square, mask=live)
+            tl.store(scaled_complements_ptr + offs, scaled, mask=live)

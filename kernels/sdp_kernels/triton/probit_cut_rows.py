@@ -2,7 +2,8 @@
 
 An item of the row plan is a row of a tile ITEMS x COLUMNS; its entries are taken one after another, GROUP of them in
 flight, and each gathers the row of the other vertex: 4 r bytes an entry, which bound both kernels. `_moments_kernel`
-writes 8 bytes an entry beside, `_product_kernel` reads 8.
+writes 8 bytes an entry beside, `_product_kernel` reads 8. r is a constant of the kernels, so that whole rows of a
+multiple of 4 are loaded 16 bytes at a time.
 
 Complements 1 - r^2 come from differences and sums of *directions* u = v / |v|, never from r: with noise share
 nu_i = beta^-2 / s_i^2 and sin^2, cos of the angle between v_i and v_j,
@@ -19,7 +20,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from sdp_kernels.triton._math import inverse_root, reciprocal
 from sdp_kernels.triton._rows import GROUP, load_items
+from sdp_kernels.triton._sparse import item_sums, load_rows, slot_sums, store_rows
 
 VERTEX = 4  # numbers of a vertex that an entry gathers, padded to 16 bytes: 1 / |v|, |v|, nu
 
@@ -29,26 +32,24 @@ _VERTEX = tl.constexpr(VERTEX)
 
 @triton.jit
 def _lengths_kernel(
-    V_ptr, stride_row,   # float32 (n, rank), unit stride in a row
+    V_ptr,               # float32 (n, R), contiguous
     variances_ptr,       # float32 (n,): s_i^2
     vertices_ptr,        # float32 (n, 4): 1 / |v_i|, |v_i| and nu_i; the fourth is not written
-    n, rank, noise,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    n, noise,
+    R: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """What the entries of `_moments_kernel` gather of a vertex; a zero row has the direction 0."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask = rows < n
     acc = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for first in range(0, rank, COLUMNS):
-        columns = first + tl.arange(0, COLUMNS)
-        inside = mask[:, None] & (columns < rank)[None, :]
-        v = tl.load(V_ptr + rows[:, None] * stride_row + columns[None, :], mask=inside, other=0.0)
+    for block in tl.static_range(0, R, COLUMNS):
+        v = load_rows(V_ptr, rows, mask, block + tl.arange(0, COLUMNS), R, COLUMNS)
         acc = tl.fma(v, v, acc)
     square = tl.sum(acc, axis=1)
-    length = tl.sqrt_rn(square)
     variance = square + noise
-    inverse = tl.where(square > 0.0, 1.0 / tl.where(square > 0.0, length, 1.0), 0.0)
-    share = noise / tl.where(variance > 0.0, variance, 1.0)
+    inverse = tl.where(square > 0.0, inverse_root(tl.where(square > 0.0, square, 1.0)), 0.0)
+    length = square * inverse
+    share = noise * reciprocal(tl.where(variance > 0.0, variance, 1.0))
     tl.store(variances_ptr + rows, variance, mask=mask)
     vertices_ptr += rows * _VERTEX
     tl.store(vertices_ptr, inverse, mask=mask)
@@ -60,13 +61,13 @@ def _lengths_kernel(
 def _moments_kernel(
     starts_ptr, counts_ptr, targets_ptr, slot_rows_ptr,  # the row plan; int32 (n_slots,), the row of each slot
     indices_ptr,                          # int32 (2m,)
-    V_ptr, stride_row,                    # float32 (n, rank), unit stride in a row
+    V_ptr,                                # float32 (n, R), contiguous
     vertices_ptr,                         # float32 (n, 4), from `_lengths_kernel`
     covariances_ptr, complements_ptr,     # float32 (2m,)
-    n_items, rank,
-    ITEMS: tl.constexpr, COLUMNS: tl.constexpr, ONE_BLOCK: tl.constexpr,
+    n_items,
+    R: tl.constexpr, ITEMS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """c_ij = v_i . v_j and 1 - r_ij^2 of every entry; ONE_BLOCK says that rank <= COLUMNS."""
+    """c_ij = v_i . v_j and 1 - r_ij^2 of every entry."""
     first = tl.program_id(0).to(tl.int64) * ITEMS
     starts, counts, targets, mask, passes = load_items(
         starts_ptr, counts_ptr, targets_ptr, first, n_items, ITEMS
@@ -78,102 +79,74 @@ def _moments_kernel(
     length_i = tl.load(vertices_ptr + rows * _VERTEX + 1, mask=mask, other=0.0)
     share_i = tl.load(vertices_ptr + rows * _VERTEX + 2, mask=mask, other=0.0)
     columns = tl.arange(0, COLUMNS)
-    own = V_ptr + rows[:, None] * stride_row + columns[None, :]
-    inside = (columns < rank)[None, :]
-    u_i = tl.load(own, mask=mask[:, None] & inside, other=0.0) * inverse_i[:, None]
-    for p in range(passes):
-        for g in tl.static_range(_GROUP):
-            place = p * _GROUP + g
-            live = place < counts
-            j = tl.load(indices_ptr + starts + place, mask=live, other=0).to(tl.int64)
+    u_i = load_rows(V_ptr, rows, mask, columns, R, COLUMNS) * inverse_i[:, None]
+    indices_ptr += starts
+    covariances_ptr += starts
+    complements_ptr += starts
+    for _ in range(passes):
+        # All gathers of a pass stand before the first sum, as in `item_sums`.
+        gathered = ()
+        for member in tl.static_range(_GROUP):
+            is_entry = member < counts
+            j = tl.load(indices_ptr + member, mask=is_entry, other=0).to(tl.int64)
             vertex = vertices_ptr + j * _VERTEX
-            inverse_j = tl.load(vertex, mask=live, other=0.0)
-            length_j = tl.load(vertex + 1, mask=live, other=0.0)
-            share_j = tl.load(vertex + 2, mask=live, other=0.0)
-            other = V_ptr + j[:, None] * stride_row + columns[None, :]
-            v_j = tl.load(other, mask=live[:, None] & inside, other=0.0)
+            inverse_j = tl.load(vertex, mask=is_entry, other=0.0)
+            length_j = tl.load(vertex + 1, mask=is_entry, other=0.0)
+            share_j = tl.load(vertex + 2, mask=is_entry, other=0.0)
+            v_j = load_rows(V_ptr, j, is_entry, columns, R, COLUMNS)
+            gathered += ((j, inverse_j, length_j, share_j, v_j),)  # type: ignore[assignment]
+        for member in tl.static_range(_GROUP):
+            is_entry = member < counts
+            j, inverse_j, length_j, share_j, v_j = gathered[member]
             apart = tl.fma(v_j, -inverse_j[:, None], u_i)
             along = tl.fma(v_j, inverse_j[:, None], u_i)
-            differences, sums = apart * apart, along * along
-            if not ONE_BLOCK:
-                for block in range(COLUMNS, rank, COLUMNS):
-                    both = live[:, None] & (block + columns < rank)[None, :]
-                    u = tl.load(own + block, mask=both, other=0.0) * inverse_i[:, None]
-                    v_j = tl.load(other + block, mask=both, other=0.0)
-                    apart = tl.fma(v_j, -inverse_j[:, None], u)
-                    along = tl.fma(v_j, inverse_j[:, None], u)
-                    differences = tl.fma(apart, apart, differences)
-                    sums = tl.fma(along, along, sums)
-            difference, total = tl.sum(differences, axis=1), tl.sum(sums, axis=1)
+            differences, totals = apart * apart, along * along
+            for block in range(COLUMNS, R, COLUMNS):
+                u = load_rows(V_ptr, rows, mask, block + columns, R, COLUMNS) * inverse_i[:, None]
+                v_j = load_rows(V_ptr, j, is_entry, block + columns, R, COLUMNS)
+                apart = tl.fma(v_j, -inverse_j[:, None], u)
+                along = tl.fma(v_j, inverse_j[:, None], u)
+                differences = tl.fma(apart, apart, differences)
+                totals = tl.fma(along, along, totals)
+            difference, total = tl.sum(differences, axis=1), tl.sum(totals, axis=1)
             covariance = 0.25 * (length_i * length_j) * (total - difference)
             # Rounding makes |u_i - u_j|^2 |u_i + u_j|^2 exceed 4 by an ulp.
             sine_square = tl.minimum(0.25 * difference * total, 1.0, propagate_nan=tl.PropagateNan.ALL)
             noise = tl.fma(share_j, 1.0 - share_i, share_i)
             complement = tl.fma((1.0 - share_i) * (1.0 - share_j), sine_square, noise)
-            tl.store(covariances_ptr + starts + place, covariance, mask=live)
-            tl.store(complements_ptr + starts + place, complement, mask=live)
+            tl.store(covariances_ptr + member, covariance, mask=is_entry)
+            tl.store(complements_ptr + member, complement, mask=is_entry)
+        counts -= _GROUP
+        indices_ptr += _GROUP
+        covariances_ptr += _GROUP
+        complements_ptr += _GROUP
 
 
 @triton.jit
 def _product_kernel(
-    starts_ptr, counts_ptr, targets_ptr,  # the row plan
+    starts_ptr, counts_ptr, targets_ptr,  # the row plan; with HEAVY its heavy slots, -, and heavy rows
     indices_ptr, entries_ptr, diagonal_ptr,  # int32, float32 (2m,), float32 (n,)
-    X_ptr, stride_X,              # float32 (n, n_columns), unit stride in a row
-    product_ptr, stride_product,  # float32 (n, n_columns), unit stride in a row
-    sums_ptr,                     # float32 (n_slots, n_columns), contiguous
-    n_items, n_columns,
-    ITEMS: tl.constexpr, COLUMNS: tl.constexpr,
+    X_ptr, product_ptr,                   # float32 (n, R), contiguous
+    sums_ptr,                             # float32 (n_slots, R), contiguous
+    n_items,
+    R: tl.constexpr, ITEMS: tl.constexpr, COLUMNS: tl.constexpr, HEAVY: tl.constexpr,
 ):  # fmt: skip
-    """product_i = diagonal_i x_i + sum_j entry_ij x_j, the entries one after another; parts of heavy rows to `sums`."""
+    """product_i = diagonal_i x_i + sum_j entry_ij x_j, the entries one after another.
+
+    Parts of heavy rows go to `sums`; a launch with HEAVY adds them up and finishes those rows.
+    """
     first = tl.program_id(0).to(tl.int64) * ITEMS
-    starts, counts, targets, mask, passes = load_items(
-        starts_ptr, counts_ptr, targets_ptr, first, n_items, ITEMS
-    )
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = (columns < n_columns)[None, :]
-    acc = tl.zeros((ITEMS, COLUMNS), tl.float32)
-    for p in range(passes):
-        for g in tl.static_range(_GROUP):
-            place = p * _GROUP + g
-            live = place < counts
-            j = tl.load(indices_ptr + starts + place, mask=live, other=0).to(tl.int64)
-            entry = tl.load(entries_ptr + starts + place, mask=live, other=0.0)
-            other = X_ptr + j[:, None] * stride_X + columns[None, :]
-            x = tl.load(other, mask=live[:, None] & inside, other=0.0)
-            acc = tl.fma(entry[:, None], x, acc)
-    is_row = mask & (targets >= 0)
-    rows = tl.where(is_row, targets, 0).to(tl.int64)
-    diagonal = tl.load(diagonal_ptr + rows, mask=is_row, other=0.0)
-    own = is_row[:, None] & inside
-    x = tl.load(X_ptr + rows[:, None] * stride_X + columns[None, :], mask=own, other=0.0)
-    out = product_ptr + rows[:, None] * stride_product + columns[None, :]
-    tl.store(out, tl.fma(diagonal[:, None], x, acc), mask=own)
-    slots = (-1 - targets).to(tl.int64)
-    part = (mask & (targets < 0))[:, None] & inside
-    tl.store(sums_ptr + slots[:, None] * n_columns + columns[None, :], acc, mask=part)
-
-
-@triton.jit
-def _product_heavy_kernel(
-    heavy_rows_ptr, heavy_slots_ptr,  # int32 (n_heavy,), int64 (n_heavy + 1,)
-    diagonal_ptr, X_ptr, stride_X, product_ptr, stride_product, sums_ptr,  # as in `_product_kernel`
-    n_heavy, n_columns,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """Adds the parts of heavy rows, each row's in order, and their diagonal's share."""
-    heavy = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    mask = heavy < n_heavy
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = (columns < n_columns)[None, :]
-    rows = tl.load(heavy_rows_ptr + heavy, mask=mask, other=0).to(tl.int64)
-    begin = tl.load(heavy_slots_ptr + heavy, mask=mask, other=0)
-    counts = tl.load(heavy_slots_ptr + heavy + 1, mask=mask, other=0) - begin
-    acc = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for s in range(tl.max(counts, axis=0)):
-        place = sums_ptr + (begin + s)[:, None] * n_columns + columns[None, :]
-        acc += tl.load(place, mask=(s < counts)[:, None] & inside, other=0.0)
+    if HEAVY:  # an item is a row, and a program's only one
+        sums, rows, mask = slot_sums(sums_ptr, targets_ptr, starts_ptr, first, columns, R, COLUMNS)
+    else:
+        starts, counts, rows, mask, passes = load_items(
+            starts_ptr, counts_ptr, targets_ptr, first, n_items, ITEMS
+        )
+        sums = item_sums(X_ptr, indices_ptr, entries_ptr, starts, counts, passes, columns, R, ITEMS, COLUMNS)
+        store_rows(sums_ptr, sums, -1 - rows, mask & (rows < 0), columns, R, COLUMNS)
+        mask = mask & (rows >= 0)
     diagonal = tl.load(diagonal_ptr + rows, mask=mask, other=0.0)
-    own = mask[:, None] & inside
-    x = tl.load(X_ptr + rows[:, None] * stride_X + columns[None, :], mask=own, other=0.0)
-    out = product_ptr + rows[:, None] * stride_product + columns[None, :]
-    tl.store(out, tl.fma(diagonal[:, None], x, acc), mask=own)
+    x = load_rows(X_ptr, rows, mask, columns, R, COLUMNS)
+    sums = tl.fma(tl.broadcast_to(diagonal[:, None], (ITEMS, COLUMNS)), x, sums)
+    store_rows(product_ptr, sums, rows, mask, columns, R, COLUMNS)
