@@ -155,6 +155,11 @@ def between_looks(device: torch.device, entries: float, most: int) -> int:
     return max(1, min(most, int(_LOOK_ENTRIES / max(entries, 1))))
 
 
+def is_interpreted(device: torch.device) -> bool:
+    """Whether kernels on this device are interpreted: right, compiled by nobody, and thousands of times slower."""
+    return device.type == "cpu" and engine_for("cpu") == "interpret"
+
+
 def wait(device: torch.device) -> None:
     """Waits until all that was launched is done; without it a clock would tell when work was ordered."""
     if device.type == "cuda":

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdp.maxcut.placement import wait, words
+from sdp.maxcut.placement import is_interpreted, wait, words
 from sdp.maxcut.problem import Problem
 from sdp_kernels.anneal import anneal, anneal_packed, one_opt, partition_crossover
 from sdp_kernels.graph import gains
@@ -47,6 +47,7 @@ PATIENCE = 20  # rounds without improvement that an island is given at least
 EXPLORE = 3  # every so many rounds the length is the next in turn, not the best so far
 SLICE = 2e7  # vertex visits between two looks at the clock: 0.05 to 0.4 s ...
 DEVICE_SLICE = 2e9  # ... and on a device, by its model some 0.01 to 0.1 s
+INTERPRETED_SLICE = 1e4  # six sweeps of two hundred vertices
 FIRST_SHARE = (
     0.1  # of the time limit, for the first anneal from random partitions: G60 gains 10 by 3,000 sweeps
 )
@@ -143,9 +144,11 @@ class Polisher:
         n = problem.n_vertices
         degree = 2 * problem.n_edges / n
         is_on_cpu = problem.device.type == "cpu"
+        self._slice = SLICE if is_on_cpu else DEVICE_SLICE
+        if is_interpreted(problem.device):
+            self._slice = INTERPRETED_SLICE
         self._crowd = crowd or default_crowd(problem)
         self._is_packed = self._crowd.copies % REPLICAS_PER_WORD == 0 and _has_one_magnitude(problem)
-        self._slice = SLICE if is_on_cpu else DEVICE_SLICE
         speed = _VISITS_PER_SECOND if is_on_cpu else _DEVICE_VISITS_PER_SECOND
         visits = FIRST_SHARE * min(time_limit, 60.0) * speed / (1 + degree / 20)
         self._first_sweeps = float(np.clip(visits / (self._crowd.size * n), *FIRST_SWEEPS))
