@@ -37,7 +37,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SDP_ENGINE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
-        placement, "engine_for", lambda device, family: {"cpu": "cpu", "cuda": "triton"}[device]
+        placement, "engine_for", lambda device, family=None: {"cpu": "cpu", "cuda": "triton"}[device]
     )
     monkeypatch.setattr(placement, "free_bytes", lambda device: 10**9)
 
@@ -66,7 +66,7 @@ class TestChoice:
 
     @pytest.mark.usefixtures("gpu")
     def test_an_engine_without_an_operation(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def engine_for(device: str, family: str) -> str:
+        def engine_for(device: str, family: str | None = None) -> str:
             if device == "cuda" and family == "probit_cut":
                 raise ValueError("the triton engine has no `probit_cut` yet; move the tensors to the CPU.")
             return {"cpu": "cpu", "cuda": "triton"}[device]
@@ -84,7 +84,7 @@ class TestChoice:
 
     @pytest.mark.usefixtures("gpu")
     def test_an_environment_that_asks_for_the_cpu_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(placement, "engine_for", lambda device, family: "cpu")
+        monkeypatch.setattr(placement, "engine_for", lambda device, family=None: "cpu")
         with pytest.raises(ValueError, match="SDP_ENGINE asks for the cpu engine"):
             engine_on("cuda")
         assert choose("auto", "auto").device == CPU
