@@ -2,7 +2,7 @@
 
     adjacency_product    (A X)_i = sum_j w_ij x_j
     laplacian_product    (Lap X)_i = deg_i x_i - (A X)_i,   deg_i = sum_j w_ij
-    chebyshev_step       P <- 2 B X - P,   B = Diag(diagonal) + (the entries of the rows)
+    chebyshev_steps      P <- 2 B X - P,   B = Diag(diagonal) + (the entries of the rows)
     mixing_sweeps        v_i <- normalize(-(1 + omega) g_i / |g_i| - omega v_i),   g_i = sum_j w_ij v_j
     fields               |g_i| and g_i . v_i
     gains                s_i sum_j w_ij s_j: what the cut value gains when vertex i changes sides
@@ -157,6 +157,41 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
 
     Complexity: O(m c). Source: Rutishauser's recurrence; see `sdp.maxcut.bound` for what it proves.
     """
+    _check_chebyshev(csr, diagonal, X, previous)
+    squares: Tensor = twin("graph", csr.indptr, X).chebyshev_step(csr, diagonal, X, previous)
+    return squares
+
+
+def chebyshev_steps(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor, n_steps: int) -> Tensor:
+    """Several steps of the recurrence, in place: X and `previous` take turns.
+
+    The first step is `chebyshev_step(csr, diagonal, X, previous)`, the second one has X and `previous` exchanged, and
+    so on: after an even number of steps the newest block is X, after an odd number `previous`. On a GPU pairs of
+    steps are recorded at the second one with the same tensors and replayed from then on; nothing is waited for.
+
+    Args:
+        csr: as `chebyshev_step`; so are `diagonal`, X and `previous`, both overwritten.
+        diagonal: float64 (n,).
+        X: float64 (n, c), contiguous.
+        previous: float64 (n, c), contiguous.
+        n_steps: number of steps.
+
+    Returns:
+        float64 (n_steps, c), sum of squares of each column of the block that each step made.
+
+    Raises:
+        TypeError, ValueError: another dtype, shape or number of steps.
+
+    Complexity: O(n_steps m c).
+    """
+    _check_chebyshev(csr, diagonal, X, previous)
+    if n_steps < 0:
+        raise ValueError(f"`n_steps` must be at least 0; got {n_steps}.")
+    squares: Tensor = twin("graph", csr.indptr, X).chebyshev_steps(csr, diagonal, X, previous, n_steps)
+    return squares
+
+
+def _check_chebyshev(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> None:
     check_csr(csr, torch.float64)
     check_rows("X", X, csr, (torch.float64,))
     check_rows("previous", previous, csr, (torch.float64,))
@@ -165,8 +200,6 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
         raise ValueError(
             f"`X` and `previous` must share a shape; got {tuple(X.shape)}, {tuple(previous.shape)}."
         )
-    squares: Tensor = twin("graph", csr.indptr, X).chebyshev_step(csr, diagonal, X, previous)
-    return squares
 
 
 def mixing_sweep(csr: CSR, class_ptr: Tensor, V: Tensor, omega: float) -> None:

@@ -180,6 +180,7 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
     "graph": {
         "adjacency_product",
         "chebyshev_step",
+        "chebyshev_steps",
         "fields",
         "gains",
         "laplacian_product",

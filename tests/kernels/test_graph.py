@@ -118,6 +118,19 @@ def test_chebyshev_step_is_the_recurrence(W: cuts.Matrix, width: int) -> None:
     assert_close(squares, (expected**2).sum(0), 2 * (size**2).sum(0))
 
 
+@pytest.mark.parametrize("n_steps", [0, 1, 4, 5])
+def test_chebyshev_steps_are_so_many_steps(n_steps: int) -> None:
+    csr = double(cuts.csr_of(GRAPHS["signed torus"]))
+    X, previous = normal(49, 3), normal(49, 3, seed=1)
+    together, one_by_one = (X.clone(), previous.clone()), (X, previous)
+    squares = graph.chebyshev_steps(csr, normal(49), together[0], together[1], n_steps)
+    for step in range(n_steps):
+        assert torch.equal(squares[step], graph.chebyshev_step(csr, normal(49), X, previous))
+        X, previous = previous, X
+    assert squares.shape == (n_steps, 3)
+    assert all(torch.equal(*pair) for pair in zip(together, one_by_one, strict=True))
+
+
 @pytest.mark.parametrize("k", [1, 2, 7, 30])
 def test_chebyshev_steps_make_the_polynomial(k: int) -> None:
     W = cuts.sparse_random(90, 5.0, 2)
@@ -425,6 +438,11 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: graph.chebyshev_step(double(SQUARE), D6, X6, torch.cat([X6, X6], 1)),
         ValueError,
         "`X` and `previous` must share a shape; got (6, 2), (6, 4).",
+    ),
+    "steps": (
+        lambda: graph.chebyshev_steps(double(SQUARE), D6, X6, X6.clone(), -2),
+        ValueError,
+        "`n_steps` must be at least 0; got -2.",
     ),
     "class_ptr dtype": (
         lambda: graph.mixing_sweep(SQUARE, WHOLE.int(), V6, 0.5),

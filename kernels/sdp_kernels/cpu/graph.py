@@ -47,6 +47,15 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
     return squares.sum(0)
 
 
+def chebyshev_steps(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor, n_steps: int) -> Tensor:
+    """See the public operation."""
+    squares = X.new_empty((n_steps, X.shape[1]))
+    for step in range(n_steps):
+        squares[step] = chebyshev_step(csr, diagonal, X, previous)
+        X, previous = previous, X
+    return squares
+
+
 def mixing_sweeps(
     csr: CSR, class_ptr: Tensor, V: Tensor, omega: float, n_sweeps: int, changes: Tensor | None
 ) -> None:

@@ -141,6 +141,21 @@ def test_chebyshev_step(W: cuts.Matrix, width: int) -> None:
     assert_close(squares, of_cpu.numpy(), 2 * (size**2).sum(0), torch.float64)
 
 
+@pytest.mark.parametrize("n_steps", [0, 1, 4, 5])
+def test_chebyshev_steps(n_steps: int) -> None:
+    csr = double(cuts.csr_of(GRAPHS["hubs"]))
+    n = csr.n_vertices
+    csr = csr._replace(weights=csr.weights / 50)
+    ours, theirs = (
+        (guarded(normal(n, 4)), guarded(normal(n, 4, seed=1))),
+        (normal(n, 4), normal(n, 4, seed=1)),
+    )
+    squares = graph.chebyshev_steps(csr, normal(n) / 4, ours[0].tensor, ours[1].tensor, n_steps)
+    torch.testing.assert_close(squares, cpu.chebyshev_steps(csr, normal(n) / 4, *theirs, n_steps))
+    for block, of_cpu in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(block.check(), of_cpu, rtol=1e-11, atol=1e-11)
+
+
 @GRAPH_CASES
 @pytest.mark.parametrize(
     ("width", "dtype"),
