@@ -49,6 +49,11 @@ def threshold_table() -> Tensor:
     return torch.from_numpy((-np.log1p(-uniform)).astype(np.float32))
 
 
+@cache
+def _thresholds_on(device: torch.device) -> Tensor:
+    return threshold_table().to(device)
+
+
 def anneal(
     csr: CSR,
     class_ptr: Tensor,
@@ -86,7 +91,7 @@ def anneal(
     _check_temperatures(temperatures, signs.shape[0])
     _check_numbers(seed, stream, first_sweep, temperatures.shape[1])
     changes: Tensor = twin("anneal", csr.indptr, signs).anneal(
-        csr, class_ptr, signs, gains, temperatures, seed, stream, first_sweep
+        csr, class_ptr, signs, gains, temperatures, _thresholds_on(signs.device), seed, stream, first_sweep
     )
     return changes
 

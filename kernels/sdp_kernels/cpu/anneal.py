@@ -13,7 +13,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdp_kernels.anneal import BLOCK_VERTICES, threshold_table
+from sdp_kernels.anneal import BLOCK_VERTICES
 from sdp_kernels.cpu._blocks import threads_worth
 from sdp_kernels.cpu._philox import philox
 from sdp_kernels.cpu.multispin import anneal_packed as anneal_packed
@@ -32,6 +32,7 @@ def anneal(
     signs: Tensor,
     gains: Tensor,
     temperatures: Tensor,
+    thresholds: Tensor,
     seed: int,
     stream: int,
     first_sweep: int,
@@ -47,7 +48,7 @@ def anneal(
             signs.numpy(),
             gains.numpy(),
             temperatures.numpy(),
-            threshold_table().numpy(),
+            thresholds.numpy(),
             np.uint64(seed),
             stream,
             first_sweep,

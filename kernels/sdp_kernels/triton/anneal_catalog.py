@@ -8,6 +8,8 @@ table of levels (8 KB, read by all) as from the first.
 
 from __future__ import annotations
 
+from sdp_kernels.triton.anneal import CHUNK_PASSES, ITEMS, PLACES
+from sdp_kernels.triton.anneal_kernels import BLOCK_VERTICES
 from sdp_kernels.triton.catalog import GFX942, NVIDIA, Bars, Entry, Launch, Operation, Variant, Work
 from sdp_kernels.triton.multispin import LANES, TABLED, tile
 
@@ -15,6 +17,7 @@ WORD = 32
 REPLICAS = 1024
 PROBLEM = 2.0**30
 _MODULE = "sdp_kernels.triton.multispin_kernels"
+_ANNEAL = "sdp_kernels.triton.anneal_kernels"
 _ITEMS = {"starts_ptr": "*i64", "counts_ptr": "*i32", "targets_ptr": "*i32", "columns_ptr": "*i32"}
 _LAUNCHES = {**dict.fromkeys(NVIDIA, Launch(num_warps=LANES // 32)), GFX942: Launch(num_warps=LANES // 64)}
 _NUMBERS = {"n_words": "i32", "seed": "i64", "stream": "i32"}
@@ -24,6 +27,10 @@ _BAR = (16, 20)  # instructions a spin update of degree 8, independent; AMD mult
 def entries() -> tuple[Entry, ...]:
     """Every kernel of annealing."""
     return (
+        Entry("anneal", f"{_ANNEAL}:_move_kernel", (_move("anneal"), _move("one_opt"))),
+        Entry("anneal_heavy", f"{_ANNEAL}:_heavy_kernel", (_heavy_move(),)),
+        Entry("anneal_places", f"{_ANNEAL}:_places_kernel", (_places(),)),
+        Entry("anneal_changes", f"{_ANNEAL}:_changes_kernel", (_changes(),)),
         Entry("anneal_packed", f"{_MODULE}:_few_kernel", _few()),
         Entry("anneal_packed_table", f"{_MODULE}:_table_kernel", (_table(),)),
         Entry("anneal_packed_many", f"{_MODULE}:_many_kernel", (_many(),)),
@@ -34,6 +41,118 @@ def entries() -> tuple[Entry, ...]:
 def operations() -> tuple[Operation, ...]:
     """What they are for."""
     return ()
+
+
+# Loops that end by what is in the data leave barriers of divergence, counted as slow paths on sm_80 and gfx942.
+_LOOPED = Bars(registers=128, slow_paths=None)
+_DECIDE = {
+    "parts_ptr": "*fp32",
+    "packed_ptr": "*i32",
+    "places_ptr": "*i32",
+    "thresholds_ptr": "*fp32",
+    "temperatures_ptr": "*fp32",
+    "state_ptr": "*i32",
+    **dict.fromkeys(
+        ("first", "last", "class_start", "class_block", "n_blocks", "n_words", "n_replicas", "n_sweeps"),
+        "i32",
+    ),
+    "tolerance": "fp32",
+}
+
+
+def _move(rule: str) -> Variant:
+    degree = 8
+    bars = Bars(registers=128, resident_programs=4, instructions=60)
+    return Variant(
+        rule,
+        signature={
+            **dict.fromkeys(("starts_ptr",), "*i64"),
+            **dict.fromkeys(("counts_ptr", "targets_ptr", "indices_ptr"), "*i32"),
+            "weights_ptr": "*fp32",
+            **_DECIDE,
+        },
+        constants={"RULE": rule, "PARTS": False, "ITEMS": ITEMS},
+        launches=_LAUNCHES,
+        work=Work(
+            "spin update",
+            WORD * ITEMS,
+            inner_trips=(degree / 4,),
+            flops=degree,
+            read_bytes=(16 + 8 * degree + 4) / WORD,
+            written_bytes=4 / WORD,
+            cached_bytes=4 * degree / WORD + (4 / BLOCK_VERTICES if rule == "anneal" else 0),
+            problem=PROBLEM,
+            looped=False,
+        ),
+        bars=bars,
+        target_bars={GFX942: bars._replace(instructions=72)},
+        note=f"degree {degree}",
+    )
+
+
+def _heavy_move() -> Variant:
+    parts = 8
+    return Variant(
+        "anneal",
+        signature={"heavy_rows_ptr": "*i32", "heavy_slots_ptr": "*i64", **_DECIDE},
+        constants={"RULE": "anneal", "ITEMS": ITEMS},
+        launches=_LAUNCHES,
+        work=Work(
+            "spin update",
+            WORD * ITEMS,
+            inner_trips=(parts,),
+            flops=parts,
+            read_bytes=4 / WORD,
+            written_bytes=4 / WORD,
+            cached_bytes=4 * parts,
+            problem=PROBLEM / 1024,
+            looped=False,
+        ),
+        bars=_LOOPED,
+        note=f"{parts} parts",
+    )
+
+
+def _places() -> Variant:
+    blocks, columns = PLACES
+    return Variant(
+        "places",
+        signature={
+            **dict.fromkeys(("blocks_ptr", "state_ptr", "places_ptr"), "*i32"),
+            **dict.fromkeys(("n_blocks", "n_columns"), "i32"),
+            "seed": "i64",
+            "stream": "i32",
+        },
+        constants={"BLOCKS": blocks, "COLUMNS": columns},
+        launches=_LAUNCHES,
+        work=Work("place", blocks * columns, written_bytes=4, problem=PROBLEM / BLOCK_VERTICES, looped=False),
+        bars=Bars(registers=64, instructions=120),
+        note="one for 64 spin updates",
+    )
+
+
+def _changes() -> Variant:
+    return Variant(
+        "changes",
+        signature={
+            **dict.fromkeys(("packed_ptr", "previous_ptr"), "*i32"),
+            "changes_ptr": "*i64",
+            **dict.fromkeys(("n", "n_words"), "i32"),
+        },
+        constants={"ROWS": ITEMS, "PASSES": CHUNK_PASSES},
+        launches=_LAUNCHES,
+        work=Work(
+            "spin update",
+            WORD * ITEMS * CHUNK_PASSES,
+            inner_trips=(CHUNK_PASSES,),
+            read_bytes=8 / WORD,
+            written_bytes=4 / WORD,
+            problem=PROBLEM,
+            looped=False,
+        ),
+        bars=Bars(registers=96, instructions=3),
+        target_bars={GFX942: Bars(registers=96, instructions=6)},
+    )
 
 
 def _few() -> tuple[Variant, ...]:
@@ -108,8 +227,6 @@ def _table() -> Variant:
     )
 
 
-# Loops that end by what is in the data leave barriers of divergence, counted as slow paths on sm_80 and gfx942.
-_LOOPED = Bars(registers=128, slow_paths=None)
 # Levels until a chance falls below 2^-39, at T = 1.5 w: 39 ln 2 T / 2w.
 _LEVELS = 20
 

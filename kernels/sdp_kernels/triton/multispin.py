@@ -75,8 +75,7 @@ def anneal_packed(
     _, n_sweeps, n_words = chances.shape
     plan = row_plan(csr.indptr, class_ptr)
     kinds = _kinds_of(plan, csr.indptr)
-    wrapped = (first_sweep + 2**31) % 2**32 - 2**31  # a word of int32
-    state = torch.tensor([0, wrapped], dtype=torch.int32, device=packed.device)
+    state = torch.tensor([0, wrapped(first_sweep)], dtype=torch.int32, device=packed.device)
     table = packed.new_empty((2, 1 + MASKS * TABLED, n_words))
     parts = packed.new_empty((plan.n_slots, PART_PLANES, n_words))
     items = (*kinds.items, columns)
@@ -103,7 +102,7 @@ def anneal_packed(
                 _launch(_few_kernel, "few", (*items, packed, table, state), borders[kind], borders[kind + 1],
                         numbers, ENTRIES=entries, TABLED=TABLED, TOP=entries.bit_length(), **flags)  # fmt: skip
             heavy = (plan.heavy_rows, plan.heavy_slots, csr.indptr, packed, chances, state, parts)
-            _launch(_heavy_kernel, "heavy", heavy, *plan.class_heavy[c : c + 2], (n_sweeps, *numbers),
+            _launch(_heavy_kernel, "heavy", heavy, plan.class_heavy[c], plan.class_heavy[c + 1], (n_sweeps, *numbers),
                     TOP=kinds.top_heavy, SHARED=flags["SHARED"])  # fmt: skip
         state.add_(1)
 
@@ -146,6 +145,11 @@ def tile(kind: str, n_items: int, n_words: int) -> tuple[int, int, int]:
 def warps() -> int:
     """Warps of LANES lanes; AMD's have 64."""
     return LANES // (64 if torch.version.hip else 32)
+
+
+def wrapped(number: int) -> int:
+    """A number below 2^32 as the int32 of the same bits."""
+    return (number + 2**31) % 2**32 - 2**31
 
 
 def _kinds_of(plan: RowPlan, indptr: Tensor) -> _Kinds:

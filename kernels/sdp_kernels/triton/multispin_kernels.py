@@ -20,6 +20,9 @@ Model: bound by instructions. Of a vertex and word of degree 8, independent: 2 c
 second-level cache (32 replicas of 12 M vertices lie in 50 MB), 4 + 4 own.
 """
 
+# Tuples grow plane by plane, in loops that the compiler unrolls.
+# mypy: disable-error-code="assignment"
+
 from __future__ import annotations
 
 import triton
@@ -303,7 +306,8 @@ def _heavy_kernel(
     # On side +1 `up` neighbours agree, on side -1 degree - up = degree + 1 + not up (mod 2^(TOP + 1)).
     above = start_planes((1 << TOP) - 1 - (degrees >> 1), TOP)
     below = start_planes((1 << TOP) + degrees - (degrees >> 1), TOP)
-    start, agreeing = (), ()
+    start = ()
+    agreeing = ()
     for p in tl.static_range(TOP + 1):
         start += ((own_words & above[p]) | (~own_words & below[p]),)
         agreeing += (~(own_words ^ up[p]),)
