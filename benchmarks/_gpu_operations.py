@@ -17,9 +17,8 @@ WORD = 32  # replicas
 HEAVY_LEVELS = 5  # passes over a heavy row's levels of acceptance, four at a time
 GROUP = 4  # entries a pass of gathers (triton/_rows.py)
 REPLICAS_A_PASS = 64  # of `gains` (triton/graph.py)
-PASSES_OF_MOVES = 10  # of `one_opt` after an anneal (sdp_kernels/cpu/anneal.py)
+MOVES = 16  # passes of `one_opt`, looked at every 8 (triton/anneal.py); an anneal leaves work for about ten
 PACKED_WORDS = 32  # of a program of the report's packed annealing; fewer leave room for more items
-PACKED_FEW, PACKED_MANY = 8, 64  # degrees for which the report has the kernels of packed annealing
 
 
 class Graph(NamedTuple):
@@ -164,29 +163,40 @@ class Operations:
         """
         table = self._over("anneal_packed_table", "independent", words)
         number = Cost(0.0, 1.0, {})  # of the sweep, raised by torch
-        few = [self._packed("anneal_packed", PACKED_FEW, kind, words) for kind in ("4", "8", "16")]
-        many = self._packed("anneal_packed_many", PACKED_MANY, "many", words)
+        few = [self._packed("anneal_packed", "8", kind, words, degree=8) for kind in ("_4", "_8", "_16")]
+        many = self._packed("anneal_packed_many", "64", "_many", words, degree=64)
         # A heavy row's counters one after another, then its levels.
         waits = self.graph.heavy_waits(by_class=True)
         seconds = (GROUP * sum(waits) + HEAVY_LEVELS * len(waits)) * self.machine.hit_seconds
         return total([table, number, *few, many, Cost(seconds, len(waits), {"gather latency": seconds})])
 
-    def _packed(self, entry: str, degree: int, kind: str, words: int) -> Cost:
-        """The launches over the rows of one kind, class by class."""
-        kernel, classes, scale = (
-            self.kernels.find(entry, str(degree)),
-            self.graph.counted["classes"],
-            self.graph.factor,
-        )
-        kernel = kernel._replace(items=kernel.items * PACKED_WORDS // min(words, PACKED_WORDS))
+    def _packed(
+        self, entry: str, variant: str, kind: str, words: int, *, degree: int, items_of_words: bool = False
+    ) -> Cost:
+        """The launches over the rows of one kind, class by class.
+
+        Args:
+            entry: of the catalogue, its unit a spin update.
+            variant: of the entry, for rows of `degree` entries.
+            kind: of rows: "_4", "_8", "_16" or "_many" (of more than 16 entries), or "" for all.
+            words: of 32 replicas.
+            degree: see `variant`.
+            items_of_words: whether a program has one word of its items, not up to PACKED_WORDS.
+        """
+        classes, scale = self.graph.counted["classes"], self.graph.factor
+        kernel = self.kernels.find(entry, variant)
+        repeats = words if items_of_words else 1
+        if not items_of_words:
+            kernel = kernel._replace(items=kernel.items * PACKED_WORDS // min(words, PACKED_WORDS))
         launches = []
         for items, entries, longest in zip(
-            classes[f"items_{kind}"], classes[f"entries_{kind}"], classes["longest"], strict=True
+            classes[f"items{kind}"], classes[f"entries{kind}"], classes["longest"], strict=True
         ):
             updates = WORD * words * max(items, entries / degree)
             # Up to 16 entries are unrolled: all gathers of a row are in flight together.
-            passes, waits = (entries / GROUP, longest) if kind == "many" else (items, 1)
-            launches.append(Launch(scale * updates, scale * items, scale * passes, waits))
+            unrolled = kind in ("_4", "_8", "_16")
+            passes, waits = (items, 1) if unrolled else (entries / GROUP, longest)
+            launches.append(Launch(scale * updates, scale * repeats * items, scale * repeats * passes, waits))
         return launch_cost(self.machine, kernel, launches, self.graph.rows * 4.0 * words, 4.0 * words)
 
     def gains(self, replicas: int) -> Cost:
@@ -198,10 +208,13 @@ class Operations:
         return total([made, streamed(self.machine, 10 * replicas * self.graph.rows, 3 * passes)])
 
     def one_opt(self, replicas: int) -> Cost:
-        """Finishing moves of all replicas: PASSES_OF_MOVES passes over signs and gains, class by class."""
-        n_bytes = 5.0 * replicas * self.graph.rows
-        classes = sum(1 for rows in self.graph.counted["classes"]["rows"] if rows)
-        return streamed(self.machine, n_bytes, classes).times(PASSES_OF_MOVES)
+        """Finishing moves of all replicas, packed: MOVES passes over the rows, class by class, and the gains after."""
+        words = -(-replicas // WORD)
+        visit = self._packed("anneal", "one_opt", "", words, degree=8, items_of_words=True)
+        waits = self.graph.heavy_waits(by_class=True)
+        seconds = (sum(waits) + 2 * len(waits)) * self.machine.hit_seconds
+        heavy = Cost(seconds, len(waits), {"gather latency": seconds})
+        return total([total([visit, heavy]).times(MOVES), self.gains(replicas), self.into_words(words)])
 
     def crossover(self, others: int) -> Cost:
         """One partition takes what is better from each of the others, one after another."""

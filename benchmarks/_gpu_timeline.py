@@ -105,8 +105,9 @@ class Solve:
                 fields.append(calls.fields(record["columns"], 4).times(record["calls"]))
                 # Every round has a V of its own, and every V its own recording.
                 recorded += record["calls"] * calls.sweep(record["columns"], 4).launches
-            elif record["operation"] == "chebyshev_step":
-                steps += record["calls"]
+            elif record["operation"].startswith("chebyshev_step"):
+                steps += record.get("steps", record["calls"])
+        is_recorded = any(record["operation"] == "chebyshev_steps" for record in counted["operations"])
         swept, steps = total([*sweeps, *fields]), steps * _more_steps(counted["n_vertices"], graph.factor)
         certified = total(
             [calls.chebyshev_step().times(steps), *calls.certificate_ends(counted["certificates"])]
@@ -117,7 +118,7 @@ class Solve:
             Stage("random starts", HOST, drawn * counted["normal_seconds"]),
             Stage("random starts to the device", LINK, 8 * drawn / self.machine.link_rate),
             _staged("mixing sweeps", swept, recorded=True, recording=self._by_hand(recorded)),
-            _staged("certificates", certified, waits=waits),
+            _staged("certificates", certified, recorded=is_recorded, waits=waits),
         ]
 
     def _by_hand(self, launches: float) -> float:

@@ -94,6 +94,9 @@ def _described(
     if name == "mixing_sweeps":
         shape = {"columns": tensors[1].shape[1], "bytes": tensors[1].element_size()}
         return vertices, shape, {"sweeps": next(a for a in arguments if isinstance(a, int))}
+    if name == "chebyshev_steps":
+        steps = next(a for a in arguments if isinstance(a, int))
+        return vertices, {"columns": tensors[-1].shape[1]}, {"steps": steps}
     if name == "anneal_packed":
         packed = next(a for a in tensors if a.dtype == torch.int32 and a.ndim == 2)
         return vertices, {"words": packed.shape[1]}, {"sweeps": tensors[-1].shape[1]}
