@@ -215,20 +215,17 @@ def crossover(shape: Shape, device: torch.device) -> Call:
 
 
 def probit_cut(name: str) -> Maker:
-    """Covariances of V ("columns"), or from them the value or the derivatives of the smooth cut."""
+    """The smooth cut of V, alone or with its gradients in V and mu."""
 
     def prepare(shape: Shape, device: torch.device) -> Call:
         from sdp_kernels import probit_cut
 
         csr, _ = graph_of(shape, device)
         V = rows_of({**shape, "storage": "fp32"}, csr.n_vertices, device)
-        if name == "law":
-            return lambda: probit_cut.law(csr, V, BETA)
-        moments = probit_cut.law(csr, V, BETA)
-        mean = torch.zeros(csr.n_vertices, dtype=torch.float64, device=device)
+        mu = torch.zeros(csr.n_vertices, device=device)
         if name == "value":
-            return lambda: probit_cut.law_value(csr, moments, mean)
-        return lambda: probit_cut.law_derivatives(csr, moments, mean)
+            return lambda: probit_cut.probit_cut_value(csr, V, mu, BETA)
+        return lambda: probit_cut.probit_cut_value_and_grad(csr, V, mu, BETA)
 
     return prepare
 
@@ -307,9 +304,8 @@ CALLS: dict[str, Maker] = {
     "cut values": cut_values,
     "hyperplanes": hyperplanes,
     "crossover": crossover,
-    "probit cut law": probit_cut("law"),
     "probit cut value": probit_cut("value"),
-    "probit cut derivatives": probit_cut("derivatives"),
+    "probit cut gradient": probit_cut("gradient"),
     "projection": projection,
     "sparse projection": sparse_projection,
     "fwht": fwht,
@@ -333,9 +329,8 @@ NEEDED: dict[str, set[str]] = {
     "cut values": _GRAPH | {"replicas"},
     "hyperplanes": {"vertices", "columns", "planes"},
     "crossover": _GRAPH | {"replicas"},
-    "probit cut law": _GRAPH | {"columns"},
     "probit cut value": _GRAPH | {"columns"},
-    "probit cut derivatives": _GRAPH | {"columns"},
+    "probit cut gradient": _GRAPH | {"columns"},
     "projection": {"rows", "features", "components", "kind", "storage"},
     "sparse projection": {"rows", "features", "components", "kind", "stored"},
     "fwht": {"rows", "features"},

@@ -71,13 +71,13 @@ def entries() -> tuple[Entry, ...]:
 
 def operations() -> tuple[Operation, ...]:
     """A value, and a value with both gradients, of a million edges."""
-    shape: dict[str, Constant] = {"edges": int(EDGES), "degree": DEGREE, "rank": 32}
+    shape: dict[str, Constant] = {"vertices": int(2 * EDGES / DEGREE), "degree": DEGREE, "columns": 32}
     moments = (("probit_lengths", "r32"), ("probit_moments", "r32"), ("probit_standardise", "all"))
     value = (*moments, ("probit_law", "value"), ("probit_total", "all"))
     both = (*moments, ("probit_law", "both"), ("probit_total", "all"), ("probit_product", "r32"))
     return (
-        Operation("probit cut of 2^20 edges, r 32", value, "probit_cut_value", shape),
-        Operation("probit cut and gradients of 2^20 edges, r 32", both, "probit_cut_grad", shape),
+        Operation("probit cut of 2^20 edges, r 32", value, "probit cut value", shape),
+        Operation("probit cut and gradients of 2^20 edges, r 32", both, "probit cut gradient", shape),
     )
 
 
