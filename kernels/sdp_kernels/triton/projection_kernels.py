@@ -8,9 +8,10 @@ A float32 number is the exact sum of three numbers of 8 bits,
 
 each a bfloat16 (of the same exponents), so that a product with a sign, exact in any format, is three exact bfloat16
 products: half the tensor time of three tf32 ones, which keep 22 bits, and no fp32 matrix cores on AMD. A normal is cut
-likewise, and of the nine products the six with i + j <= 4 are kept; the others lie below 2^-23 of |x| |a|. Rows of
-float16, bfloat16 and uint8 are one part. Beside float16 and uint8 rows a normal is two float16 parts (22 bits, and
-2^-25 at least: normals lie below 6.8), beside bfloat16 rows three bfloat16 ones.
+likewise, and of the nine products the six with i + j <= 4 are kept: x a (1 - 0.7 2^-24), give or take as much and at
+most 2^-21 (emulated, 10^6 pairs; three tf32 products: give or take 1.3 2^-24, and as much at most, in as much tensor
+time). Rows of float16, bfloat16 and uint8 are one part. Beside float16 and uint8 rows a normal is two float16 parts (22
+bits, and 2^-25 at least: normals lie below 6.8), beside bfloat16 rows three bfloat16 ones.
 
 Tensor cores cut off what they add (Fasi, Higham, Mikaitis and Pranesh 2021), which over thousands of terms is a bias.
 So with float32 rows every CHUNK features are summed from zero on tensor cores and then added outside, rounded to

@@ -23,7 +23,8 @@ from sdp_kernels.triton.projection_slab import SIGNS
 
 ENTRIES = {"signs": 16, "normals": 8}
 COLUMNS = {"signs": 512, "normals": 128}  # at most; 64 or 256 calls of Philox a step
-COLUMNS_INTERPRETED = 4096
+# Few, large steps: a device function of the interpreter costs 1 ms a call.
+ENTRIES_INTERPRETED, COLUMNS_INTERPRETED = 1024, 512
 WARPS = 4
 
 
@@ -60,10 +61,12 @@ def rows_times_map(
     """Writes out (n, k) = scale (sparse rows) A, float32."""
     n, k = out.shape
     kind = "normals" if is_normal else "signs"
-    limit = COLUMNS_INTERPRETED if triton.knobs.runtime.interpret else COLUMNS[kind]
+    is_interpreted = triton.knobs.runtime.interpret
+    limit = COLUMNS_INTERPRETED if is_interpreted else COLUMNS[kind]
     columns = min(limit, max(SIGNS, triton.next_power_of_2(k)))
     column_tiles = triton.cdiv(k, columns)
     _rows_kernel[(n * column_tiles,)](
         *rows, out, out.stride(0), k, column_tiles, seed, purpose, scale,
-        SIGN=not is_normal, ENTRIES=ENTRIES[kind], COLUMNS=columns, num_warps=WARPS,
+        SIGN=not is_normal, ENTRIES=ENTRIES_INTERPRETED if is_interpreted else ENTRIES[kind],
+        COLUMNS=columns, num_warps=WARPS,
     )  # fmt: skip
