@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import _gpu_costs, _published
+from benchmarks import _gpu_costs, _gpu_solve, _published, on_gpu
 from benchmarks import maxcut_gpu_model as model
 from benchmarks._gpu_costs import Kernel, Kernels, Launch, Work, launch_cost, machine_of
 from benchmarks._gpu_operations import Graph, Operations
@@ -245,3 +246,20 @@ def test_published_times_name_their_source() -> None:
             assert entry.seconds[0] <= entry.seconds[1]
             assert entry.hardware
             assert entry.vertices
+
+
+def test_solves_are_timed_beside_their_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, where the same calls run."""
+    predicted = {"family": "random-8", "n_edges": 6000.0, "device_seconds": 0.5, "total_seconds": 2.0}
+    records = [{**predicted, "part": model.GAP}, {**predicted, "part": model.SOLVE, "counted_cut": 3000.0}]
+    monkeypatch.setattr(_gpu_solve, "predictions", lambda target: records)
+    monkeypatch.setattr(_gpu_solve, "EDGES", 6000)
+    monkeypatch.setattr(_gpu_solve, "REPEATS", 1)
+    gap, solve = _gpu_solve.measure("sm_90", torch.device("cpu"))
+    for record, seconds in ((gap, 0.5), (solve, 2.0)):
+        assert record["predicted_seconds"] == seconds
+        assert record["measured_over_predicted"] == pytest.approx(record["call_seconds"] / seconds)
+        assert 0 < record["call_seconds"] < 30
+    assert gap["operation"] == "relaxation to a certified gap of 1e-3, random-8, 6e+03 edges"
+    assert solve["operation"] == "solve until the CPU engine's cut of 60 s, random-8, 6e+03 edges"
+    on_gpu.table([gap, solve], "here", "sm_90")
