@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdp_kernels._engine import twin
-from sdp_kernels.graph import CSR
+from sdp_kernels.graph import CSR, check_csr
 
 REPLICAS_PER_WORD = 32
 
@@ -92,11 +92,12 @@ def cut_values(csr: CSR, packed: Tensor) -> Tensor:
         float64 (32 n_words,), in units of edge weight. Replicas that only fill the last word give 0.
 
     Raises:
-        TypeError, ValueError: `packed` has another dtype, or not one row a vertex.
+        TypeError, ValueError: `packed` has another dtype, or not one row a vertex; arrays that are no `CSR`.
 
     Complexity: O(m n_words) word operations times the mean number of set bits in |w|. Source: carry-save
         counters of Harley and Seal, in Warren, Hacker's Delight (2012), chapter 5.
     """
+    check_csr(csr)
     _check_packed(packed)
     if packed.shape[0] != csr.n_vertices:
         raise ValueError(f"`packed` has {packed.shape[0]} rows but the graph has {csr.n_vertices} vertices.")

@@ -52,6 +52,7 @@ PASSES = 31  # of EDGES_COUNTED edges: as many as eight planes can count
 EDGES_SUMMED = 32  # edges of a thread, of which int32 holds the sum of a limb
 PASSES_SUMMED = 8  # of EDGES_SUMMED edges: as many give enough programs
 TILE, TILE_SUMMED = 512, 128  # edges times words of a step: four words a thread, or one with its 16 sums
+TILE_RAGGED = 256  # where the last tile of words is part filled; 512 spill 8 bytes on sm_80
 SUMS = 16  # bits of a word that a program adds up for; 32 at once spill
 CHUNKS = 512  # programs that a small graph should give: four for each multiprocessor of an H100
 TILE_PACKED = 8192  # signs a program
@@ -109,7 +110,8 @@ def cut_values(csr: CSR, packed: Tensor) -> Tensor:
     word_tiles = triton.cdiv(n_words, words)
     common = (packed, *packed.stride(), edges.rows, edges.cols)
     if edges.groups is not None:
-        side = min(MAX_EDGES, max(1, _numbers(TILE) // words))
+        tile = TILE if shared["WHOLE"] else TILE_RAGGED
+        side = min(MAX_EDGES, max(1, _numbers(tile) // words))
         chunks = _chunks(edges.groups, EDGES_COUNTED * side, PASSES, str(packed.device))
         partial = _buffer(packed, chunks, n_words, torch.int32)
         grid: tuple[int, ...] = (partial.shape[0], word_tiles)

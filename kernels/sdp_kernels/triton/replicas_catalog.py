@@ -36,6 +36,7 @@ from sdp_kernels.triton.replicas import (
     SUMS,
     TILE,
     TILE_PACKED,
+    TILE_RAGGED,
     TILE_SUMMED,
     TOTAL_CHUNKS,
     WORD,
@@ -44,7 +45,6 @@ from sdp_kernels.triton.replicas_kernels import EDGES_COUNTED
 
 VERTICES, EDGES, REPLICAS, RANK = 2.0**18, 2.0**20, 1024, 32
 CROSSED = 8  # partitions that one takes from
-FEW_WORDS = 1
 _WORDS = REPLICAS // WORD
 _MODULE = "sdp_kernels.triton.replicas_kernels"
 _CROSSOVER = "sdp_kernels.triton.crossover"
@@ -64,7 +64,7 @@ _ALIGNED = ("stride_vertex", "n_words", "n_replicas", "n_planes", "r")
 def entries() -> tuple[Entry, ...]:
     """Cut values and projections of packed replicas, packing, and the five steps of a crossover."""
     return (
-        Entry("cut_count", f"{_MODULE}:_count_kernel", (_count(_WORDS), _count(FEW_WORDS))),
+        Entry("cut_count", f"{_MODULE}:_count_kernel", tuple(map(_count, (_WORDS, 1, _WORDS + 1)))),
         Entry("cut_sum", f"{_MODULE}:_sum_kernel", (_sum(low=False), _sum(low=True))),
         Entry("cut_total", f"{_MODULE}:_total_kernel", (_total("counted", "*i32"), _total("summed", "*i64"))),
         Entry("project_signs", f"{_MODULE}:_project_kernel", (_project(),)),
@@ -115,7 +115,7 @@ def _variant(
         launches=launches,
         work=work._replace(looped=False),
         bars=bars,
-        aligned=tuple(name for name in _ALIGNED if name in signature),
+        aligned=() if constants.get("WHOLE") is False else tuple(n for n in _ALIGNED if n in signature),
         note=note,
     )
 
@@ -134,15 +134,22 @@ def _edge_word(units_per_pass: float, inner_trips: tuple[float, ...], gathers: f
 
 
 def _count(words: int) -> Variant:
-    side = min(MAX_EDGES, TILE // words)
+    """Whole tiles of words, one word alone, or a last tile that is part filled and no row aligned."""
+    tile = min(words, _WORDS)
+    is_whole, is_one = words % tile == 0, words == 1
+    side = min(MAX_EDGES, (TILE if is_whole else TILE_RAGGED) // tile)
     length = max(EDGES_COUNTED * side, EDGES / CHUNKS)
-    trips = length / (EDGES_COUNTED * side)
+    single = (
+        {"stride_vertex": 1, "n_words": 1} if is_one else {}
+    )  # specialised on, as every integer that is 1
+    instructions = 100 if is_one else 18 if is_whole else 45
     return _variant(
-        f"{words} words" if words > 1 else "1 word",
-        {**_CUT, "partial_ptr": "*i32"},
-        {"EDGES": side, "WORDS": words, "WHOLE": True, "stride_word": 1},
-        _edge_word(length * words, (trips,), 1.0, words),
-        Bars(instructions=18 if words > 1 else 100, registers=128, wide_loads=words > 1),
+        "1 word" if is_one else f"{words} words",
+        {name: kind for name, kind in {**_CUT, "partial_ptr": "*i32"}.items() if name not in single},
+        {"EDGES": side, "WORDS": tile, "WHOLE": is_whole, "stride_word": 1, **single},
+        _edge_word(length * tile, (length / (EDGES_COUNTED * side),), 1.0, words),
+        Bars(instructions=instructions, registers=128, wide_loads=words == _WORDS),
+        note="" if is_whole else "a part filled last tile of words, rows of no multiple of 16 bytes",
     )
 
 
@@ -220,7 +227,7 @@ def _project() -> Variant:
 
 def _pack(label: str) -> Variant:
     by_rows = label == "rows"
-    words = _WORDS if by_rows else FEW_WORDS
+    words = _WORDS if by_rows else 1
     signature = {
         "signs_ptr": "*i8",
         "packed_ptr": "*i32",
