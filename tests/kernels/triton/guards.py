@@ -44,9 +44,17 @@ class Guarded:
         Raises:
             AssertionError: a canary is gone, or one is left in the tensor.
         """
-        assert self._are_canaries(self._buffer[self._is_outside]).all(), "written outside of the tensor"
+        self.check_outside()
         assert not self._are_canaries(self.tensor).any(), "not written everywhere"
         return self.tensor
+
+    def check_outside(self) -> None:
+        """After a kernel that may have written any part of the tensor, such as scratch, and nothing else.
+
+        Raises:
+            AssertionError: a canary is gone.
+        """
+        assert self._are_canaries(self._buffer[self._is_outside]).all(), "written outside of the tensor"
 
     def _are_canaries(self, values: Tensor) -> Tensor:
         return values.isnan() if values.is_floating_point() else values == self.canary

@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import torch
+import triton
+import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 from triton.runtime import interpreter
 
 from sdp_kernels import activations
 from sdp_kernels.triton import activations as twin
+from sdp_kernels.triton._math import central_mass2, inverse_root
 from tests.kernels.test_activations import CASES, LIMITS, RELATIVE
 from tests.kernels.triton.guards import Guarded
 from tests.reference import activations as oracle
@@ -126,3 +131,42 @@ def test_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.linspace(-2, 2, 15).view(3, 5).T
     (found,) = activations.evaluate("gelu", x, 0)
     torch.testing.assert_close(found, torch.nn.functional.gelu(x))
+
+
+@triton.jit
+def _mass_kernel(x_ptr, mass_ptr, density_ptr, root_ptr, N: tl.constexpr, ROOT: tl.constexpr):  # type: ignore[no-untyped-def]
+    offs = tl.arange(0, N)
+    x = tl.load(x_ptr + offs)
+    mass, density = central_mass2(x)
+    tl.store(mass_ptr + offs, mass)
+    tl.store(density_ptr + offs, density)
+    if ROOT:
+        tl.store(root_ptr + offs, inverse_root(x * x))
+
+
+@pytest.mark.parametrize("error", [-TARGET_ERROR, 0.0, TARGET_ERROR])
+def test_central_mass_and_inverse_root(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absolutely, and the mass relatively near 0; a bare rsqrt passes its error on, a Newton step squares it."""
+    for operation in ("create_exp2", "create_rsqrt"):
+        before = getattr(interpreter.InterpreterBuilder, operation)
+        monkeypatch.setattr(interpreter.InterpreterBuilder, operation, bent(before, error))
+    sizes = np.concatenate([np.logspace(-17, 0, 2000), np.linspace(1e-3, 20.0, 30_768)])
+    x = np.concatenate([-sizes, sizes]).astype(np.float32)
+    mass, density, root = (torch.empty(len(x)) for _ in range(3))
+    _mass_kernel[(1,)](torch.from_numpy(x), mass, density, root, N=len(x), ROOT=True)
+    wide = x.astype(np.float64)
+    exact = scipy.special.erf(wide / math.sqrt(2.0))
+    absolute = 1.5e-7 + 1.5 * abs(error)
+    assert np.abs(mass.numpy() - exact).max() < absolute
+    assert np.abs(density.numpy() - scipy.stats.norm.pdf(wide)).max() < absolute
+    near = np.abs(x) < 1.0
+    assert np.abs(mass.numpy()[near] / exact[near] - 1.0).max() < 3e-7
+    assert np.abs(root.numpy() * np.abs(wide) - 1.0).max() < 1.5e-7
+    limits = torch.tensor([-math.inf, math.inf, math.nan, -0.0])
+    ends, heights = torch.empty(4), torch.empty(4)
+    _mass_kernel[(1,)](limits, ends, heights, heights, N=4, ROOT=False)
+    assert ends[:2].tolist() == [-1.0, 1.0]
+    assert heights[:2].tolist() == [0.0, 0.0]
+    assert ends[2].isnan()
+    assert heights[2].isnan()
+    assert ends[3] == 0.0
