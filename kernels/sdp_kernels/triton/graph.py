@@ -210,7 +210,7 @@ def _product(csr: CSR, X: Tensor, product: Tensor, times_own: bool) -> None:
     scratch = plan_scratch(plan, X, csr.weights.dtype)
     columns = min(MOST_COLUMNS, triton.next_power_of_2(max(1, X.shape[1])))
     for mode, first, last, lists in _passes(plan, 0):
-        items, options = tile(mode, last - first, columns, X.element_size())
+        items, options = tile(mode, last - first, X, columns)
         grid = (triton.cdiv(last - first, items), triton.cdiv(X.shape[1], columns))
         if grid[1]:
             _product_kernel[grid](
@@ -227,7 +227,7 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
     n_squares = triton.cdiv(plan.starts.numel(), SQUARES_ITEMS)
     squares = X.new_empty((n_squares + plan.heavy_rows.numel(), X.shape[1]))
     for mode, first, last, lists in _passes(plan, 0):
-        items, options = tile(mode, last - first, columns, X.element_size(), SQUARES_ITEMS)
+        items, options = tile(mode, last - first, X, columns, SQUARES_ITEMS)
         grid = (triton.cdiv(last - first, items), triton.cdiv(X.shape[1], columns))
         if grid[1]:
             _chebyshev_kernel[grid](
@@ -289,7 +289,7 @@ def fields(csr: CSR, V: Tensor) -> tuple[Tensor, Tensor]:
     columns = triton.next_power_of_2(max(1, V.shape[1]))
     if V.shape[1]:
         for mode, first, last, lists in _passes(plan, 0):
-            items, options = tile(mode, last - first, columns, V.element_size())
+            items, options = tile(mode, last - first, V, columns)
             _fields_kernel[(triton.cdiv(last - first, items),)](
                 V, lengths, products, csr.indices, csr.weights, *lists, scratch, first, last,
                 R=V.shape[1], ITEMS=items, COLUMNS=columns, MODE=mode, **options,
@@ -365,7 +365,7 @@ def _launch_sweep(csr: CSR, plan: RowPlan, V: Tensor, sweep: _Sweep) -> None:
     has_changes = sweep.row_changes is not None
     for colour in range(plan.n_classes):
         for mode, first, last, lists in _passes(plan, colour):
-            items, options = tile(mode, last - first, columns, V.element_size())
+            items, options = tile(mode, last - first, V, columns)
             _mixing_kernel[(triton.cdiv(last - first, items),)](
                 V, sweep.omega, sweep.row_changes if has_changes else sweep.omega, csr.indices, csr.weights,
                 *lists, sweep.scratch, first, last, plan.starts.numel() if mode == SLOTS else 0,
@@ -381,9 +381,9 @@ def plan_scratch(plan: RowPlan, X: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def tile(
-    mode: str, n_items: int, columns: int, size: int, items: int | None = None
+    mode: str, n_items: int, X: Tensor, columns: int, items: int | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """Items of a tile and the options of its launch, over `n_items` items of rows of this many columns of `size` bytes.
+    """Items of a tile of so many columns, and the options of its launch over `n_items` items of rows of X.
 
     Where `items` are asked for, a tile takes a multiple of them; heavy rows are taken one by one.
     """
@@ -391,25 +391,27 @@ def tile(
         most = max(items or 1, min(ITEMS_INTERPRETED, triton.next_power_of_2(n_items)))
         return 1 if mode == SLOTS else most, {}
     is_amd = torch.version.hip is not None
-    items, warps, registers = gpu_tile(mode, columns, size, items, 64 if is_amd else 32)
+    size = X.element_size()
+    items, warps, registers = gpu_tile(mode, X.shape[1] * size, columns * size, items, 64 if is_amd else 32)
     options = {"num_warps": warps, "num_stages": 1}
     return items, options if is_amd or registers is None else {**options, "maxnreg": registers}
 
 
 def gpu_tile(
-    mode: str, columns: int, size: int, items: int | None, lanes: int
+    mode: str, row_bytes: int, tile_bytes: int, items: int | None, lanes: int
 ) -> tuple[int, int, int | None]:
-    """Items, warps of so many lanes, and the limit of registers on NVIDIA.
+    """Items, warps of so many lanes, and the limit of registers on NVIDIA, for tiles of `tile_bytes` of a row.
 
     A lane takes 16 bytes of a row, and there are at least twice as many threads as items (see `_sparse.py`).
     """
-    row = max(2, columns * size // LOAD)
+    row = max(2, tile_bytes // LOAD)
     if mode == SLOTS:
         return 1, max(1, min(4, row // lanes)), None
     items = items or max(FEWEST_ITEMS, min(MOST_ITEMS, THREADS // row))
     threads = min(4 * THREADS, items * row)
-    registers = REGISTERS if items * row <= threads else None  # more than 16 bytes a lane need more
-    return items, max(1, threads // lanes), registers
+    # Rows that are loaded in pieces of less than 16 bytes, or lanes that take more, need registers of their own.
+    is_even = row_bytes % LOAD == 0 and items * row <= threads
+    return items, max(1, threads // lanes), REGISTERS if is_even else None
 
 
 def _passes(plan: RowPlan, colour: int) -> list[tuple[str, int, int, tuple[Tensor, Tensor, Tensor]]]:
@@ -430,7 +432,7 @@ def _fold(values: Tensor) -> Tensor:
     rows = FOLD_NUMBERS // columns
     while len(values) > 1 or values.dtype != torch.float64:
         n = len(values)
-        sums = values.new_zeros((triton.cdiv(n, rows), n_columns), dtype=torch.float64)
+        sums = values.new_empty((triton.cdiv(n, rows), n_columns), dtype=torch.float64)
         if n == 0 or n_columns == 0:
             return values.new_zeros(n_columns, dtype=torch.float64)
         _fold_kernel[(len(sums), triton.cdiv(n_columns, columns))](

@@ -53,11 +53,17 @@ def entries() -> tuple[Entry, ...]:
     mixing += [
         _mixing(32, "fp16", degree=16),
         _mixing(12, "fp32"),
+        _mixing(33, "fp32"),
+        _mixing(30, "fp16"),
+        _mixing(128, "fp32"),
         _mixing(32, "fp16", changes=True),
         _mixing(32, "fp16", mode=PARTS),
         _mixing(32, "fp16", mode=SLOTS),
     ]
-    fields = [_fields(rank, storage) for rank in RANKS for storage in STORAGES] + [_fields(32, "fp32", SLOTS)]
+    fields = [_fields(rank, storage) for rank in RANKS for storage in STORAGES] + [
+        _fields(33, "fp16"),
+        _fields(32, "fp32", SLOTS),
+    ]
     chebyshev = [
         _chebyshev(4),
         _chebyshev(4, degree=16),
@@ -65,7 +71,13 @@ def entries() -> tuple[Entry, ...]:
         _chebyshev(4, PARTS),
         _chebyshev(4, SLOTS),
     ]
-    products = [_product(1, "fp32"), _product(4, "fp64"), _product(16, "fp32"), _product(4, "fp64", SLOTS)]
+    products = [
+        _product(1, "fp32"),
+        _product(7, "fp32"),
+        _product(4, "fp64"),
+        _product(16, "fp32"),
+        _product(4, "fp64", SLOTS),
+    ]
     gains = [_product(columns, "i8", own=True) for columns in (1, 32, 64)]
     return (
         Entry("graph_mixing", f"{MODULE}:_mixing_kernel", tuple(mixing)),
@@ -224,15 +236,20 @@ def _variant(
         )  # fmt: skip
     launches = {}
     for target in TARGETS:
-        n_items, warps, registers = gpu_tile(mode, width, size, items, 64 if target == GFX942 else 32)
+        n_items, warps, registers = gpu_tile(
+            mode, columns * size, width * size, items, 64 if target == GFX942 else 32
+        )
         entries_a_pass = n_items * (HEAVY_PARTS if mode == SLOTS else degree)
         launches[target] = Launch(
             warps, 1, {"ITEMS": n_items}, None if target == GFX942 else registers,
             work._replace(units_per_pass=entries_a_pass, inner_trips=trips[target]),
         )  # fmt: skip
     numbers: dict[str, Any] = {"R": columns, "COLUMNS": width, "MODE": mode, **(constants or {})}
+    is_even = columns * size % LOAD == 0  # others are loaded in pieces, which take registers of their own
     bars = (bars or Bars())._replace(
-        registers=96, resident_programs=4, wide_loads=columns * size >= LOAD and mode != SLOTS
+        registers=96 if is_even else 192,
+        resident_programs=4 if is_even else 2,
+        wide_loads=is_even and mode != SLOTS,
     )
     return Variant(
         name,

@@ -329,6 +329,6 @@ def test_wide_rows_of_many_columns() -> None:
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
 def test_tiles_leave_two_threads_an_item(size: int, lanes: int) -> None:
     for columns in (2**k for k in range(13)):
-        items, warps, _ = twin.gpu_tile(twin.WHOLE, columns, size, None, lanes)
+        items, warps, _ = twin.gpu_tile(twin.WHOLE, columns * size, columns * size, None, lanes)
         assert twin.FEWEST_ITEMS <= items <= twin.MOST_ITEMS
         assert 2 * items <= warps * lanes <= 4 * twin.THREADS
