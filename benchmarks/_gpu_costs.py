@@ -205,9 +205,8 @@ def launch_cost(
     hits = hit_share(machine, table_bytes)
     chip = machine.chip._replace(memory_rate=machine.memory_share * machine.chip.memory_rate)
     missed = (1 - hits) * kernel.work.cached_bytes * max(1.0, machine.sector_bytes / max(access_bytes, 1.0))
-    work = kernel.work._replace(
-        read_bytes=kernel.work.read_bytes + missed, cached_bytes=hits * kernel.work.cached_bytes
-    )
+    # What comes from memory passes through the cache, too: its bytes stay as they are.
+    work = kernel.work._replace(read_bytes=kernel.work.read_bytes + missed)
     pass_seconds = machine.hit_seconds + hits * machine.hit_seconds + (1 - hits) * machine.miss_seconds
     costs = []
     for launch in launches:
