@@ -42,26 +42,18 @@ class Graph(NamedTuple):
         """Stored entries: two an edge."""
         return float(2 * self.factor * self.counted["n_edges"])
 
-    def launches(self, unit: str, *, by_class: bool, width: float = 1.0) -> list[Launch]:
-        """What one pass over the rows launches: one launch a class, or one in all.
-
-        Args:
-            unit: of the kernel: "entry", "vertex" or "edge".
-            by_class: whether classes wait for one another.
-            width: units of an entry, vertex or edge: columns or words, where the kernel counts those.
-        """
-        classes = self.counted["classes"]
-        per = "rows" if unit == "vertex" else "entries"
-        share = self.factor * (width / 2 if unit == "edge" else width)
-        columns = zip(*(classes[name] for name in (per, "items", "passes", "longest")), strict=True)
+    def launches(self, *, by_class: bool) -> list[Launch]:
+        """What one pass over all entries launches: one launch a class where classes wait for one another, else one."""
+        classes, scale = self.counted["classes"], self.factor
+        columns = (classes[name] for name in ("entries", "items", "passes", "longest"))
         found = [
-            Launch(share * u, self.factor * items, self.factor * passes, longest)
-            for u, items, passes, longest in columns
+            Launch(scale * e, scale * i, scale * p, longest)
+            for e, i, p, longest in zip(*columns, strict=True)
         ]
         if by_class:
             return found
-        units, items, passes = (sum(launch[k] for launch in found) for k in range(3))
-        return [Launch(units, items, passes, max((launch.longest for launch in found), default=0.0))]
+        entries, items, passes = (sum(launch[k] for launch in found) for k in range(3))
+        return [Launch(entries, items, passes, max((launch.longest for launch in found), default=0.0))]
 
     def heavy_waits(self, *, by_class: bool) -> list[float]:
         """Dependent passes of each launch that adds up the parts of heavy rows; heavy rows are as long at any size."""
@@ -81,12 +73,10 @@ class Operations:
     def __init__(self, graph: Graph, kernels: Kernels, machine: Machine) -> None:
         self.graph, self.kernels, self.machine = graph, kernels, machine
 
-    def _rows_pass(
-        self, entry: str, variant: str, *, by_class: bool, row_bytes: float, width: float = 1.0
-    ) -> Cost:
-        """A kernel over the items of the row plan, and over heavy rows where there are any."""
+    def _rows_pass(self, entry: str, variant: str, *, by_class: bool, row_bytes: float) -> Cost:
+        """A kernel, its unit an entry, over the items of the row plan, and over heavy rows where there are any."""
         kernel, graph = self.kernels.find(entry, variant), self.graph
-        launches = graph.launches(kernel.work.unit, by_class=by_class, width=width)
+        launches = graph.launches(by_class=by_class)
         if row_bytes * ENTRIES / DEGREES[0] > CACHE_BYTES:
             # The catalogue counts what does not fit a cache as read; here `launch_cost` decides what does.
             work = kernel.work._replace(read_bytes=kernel.work.read_bytes - kernel.work.cached_bytes)
