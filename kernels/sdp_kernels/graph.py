@@ -167,7 +167,8 @@ def chebyshev_steps(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor, n_s
 
     The first step is `chebyshev_step(csr, diagonal, X, previous)`, the second one has X and `previous` exchanged, and
     so on: after an even number of steps the newest block is X, after an odd number `previous`. On a GPU pairs of
-    steps are recorded at the second one with the same tensors and replayed from then on; nothing is waited for.
+    steps are recorded at the second one with the same tensors, which waits for the device, and replayed from then on
+    without waiting.
 
     Args:
         csr: as `chebyshev_step`; so are `diagonal`, X and `previous`, both overwritten.
@@ -216,8 +217,8 @@ def mixing_sweeps(
 
     omega = 0 is exact coordinate minimisation of the energy sum_{i<j} w_ij v_i . v_j; rows with g_i = 0 stay.
     Vertices of one class must not be neighbours: then the order inside a class, and so the number of threads,
-    does not matter. On a GPU the launches of a sweep are recorded at the second one with the same tensors and
-    replayed from then on; nothing is waited for.
+    does not matter. On a GPU the launches of a sweep are recorded at the second one with the same tensors, which
+    waits for the device, and replayed from then on without waiting.
 
     Args:
         csr: the graph.

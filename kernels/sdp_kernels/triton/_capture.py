@@ -16,7 +16,8 @@ import triton
 class Captured:
     """One sequence of launches on one device.
 
-    The first call runs it (which compiles its kernels), the second records it, and from then on it is replayed.
+    The first call runs it (which compiles its kernels), the second records it, and from then on it is replayed. To
+    record it torch waits for the device and gives back the memory that it holds in reserve, once.
     In the interpreter, and on devices that record nothing, it is run at every call. The sequence is handed over at
     each call and not kept, so that tensors may be held weakly by whoever keeps a `Captured` for them; it must be the
     same one with the same tensors each time.
@@ -43,7 +44,9 @@ class Captured:
             return
         if self._graph is None:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.device(self._device), torch.cuda.graph(graph):
+            stream = torch.cuda.Stream(self._device)
+            # Other threads may go on calling CUDA.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 launches()
             self._graph = graph
         self._graph.replay()
