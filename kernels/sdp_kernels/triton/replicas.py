@@ -56,7 +56,11 @@ TILE_RAGGED = 256  # where the last tile of words is part filled; 512 spill 8 by
 SUMS = 16  # bits of a word that a program adds up for; 32 at once spill
 CHUNKS = 512  # programs that a small graph should give: four for each multiprocessor of an H100
 TILE_PACKED = 8192  # signs a program
-PROJECT_ROWS, PROJECT_WORDS, PROJECT_TERMS = 64, 4, 32
+PROJECT_ROWS, PROJECT_WORDS, PROJECT_TERMS = (
+    64,
+    4,
+    32,
+)  # 64 rows spill 8 bytes on sm_80 if not aligned: then half
 TOTAL_CHUNKS = 32  # partial sums that a program of `_total_kernel` loads at once
 TILE_INTERPRETED = 1 << 16  # a program of the interpreter costs 45 us whatever its size
 
@@ -145,13 +149,14 @@ def project_signs(V: Tensor, planes: Tensor) -> Tensor:
     packed = V.new_empty((n, n_words), dtype=torch.int32)
     if packed.numel():
         words = min(PROJECT_WORDS, triton.next_power_of_2(n_words))
-        rows = PROJECT_ROWS
+        is_aligned = r % 4 == 0 and n_planes % 4 == 0
+        rows = PROJECT_ROWS if is_aligned else PROJECT_ROWS // 2
         if _is_interpreted():
             rows = max(16, min(TILE_INTERPRETED // (WORD * words), triton.next_power_of_2(n)))
         terms = min(PROJECT_TERMS, max(16, triton.next_power_of_2(r)))
         _project_kernel[triton.cdiv(n, rows), triton.cdiv(n_words, words)](
             V, planes, packed, n, r, n_planes, n_words,
-            ROWS=rows, WORDS=words, TERMS=terms, num_warps=_warps(), num_stages=2,
+            ROWS=rows, WORDS=words, TERMS=terms, ALIGNED=is_aligned, num_warps=_warps(), num_stages=2,
         )  # fmt: skip
     return packed
 

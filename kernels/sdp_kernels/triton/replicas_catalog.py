@@ -58,7 +58,7 @@ _CUT = {
     "begins_ptr": "*i64",
     "n_words": "i32",
 }
-_ALIGNED = ("stride_vertex", "n_words", "n_replicas", "n_planes", "r")
+_ALIGNED = ("stride_vertex", "n_words", "n_replicas")
 
 
 def entries() -> tuple[Entry, ...]:
@@ -67,7 +67,7 @@ def entries() -> tuple[Entry, ...]:
         Entry("cut_count", f"{_MODULE}:_count_kernel", tuple(map(_count, (_WORDS, 1, _WORDS + 1)))),
         Entry("cut_sum", f"{_MODULE}:_sum_kernel", (_sum(low=False), _sum(low=True))),
         Entry("cut_total", f"{_MODULE}:_total_kernel", (_total("counted", "*i32"), _total("summed", "*i64"))),
-        Entry("project_signs", f"{_MODULE}:_project_kernel", (_project(),)),
+        Entry("project_signs", f"{_MODULE}:_project_kernel", (_project(True), _project(False))),
         Entry("pack_signs", f"{_MODULE}:_pack_kernel", (_pack("rows"), _pack("replicas"))),
         Entry("unpack_signs", f"{_MODULE}:_unpack_kernel", (_unpack(),)),
         *_crossover(),
@@ -200,27 +200,28 @@ def _total(label: str, pointer: str) -> Variant:
     )
 
 
-def _project() -> Variant:
+def _project(is_aligned: bool) -> Variant:
     columns = REPLICAS / (PROJECT_WORDS * WORD)
+    rows = PROJECT_ROWS if is_aligned else PROJECT_ROWS // 2
     return _variant(
-        f"rank {RANK}",
+        f"rank {RANK}" if is_aligned else "any rank",
         {
             **dict.fromkeys(("v_ptr", "planes_ptr"), "*fp32"),
             "packed_ptr": "*i32",
             **dict.fromkeys(("n", "r", "n_planes", "n_words"), "i32"),
         },
-        {"ROWS": PROJECT_ROWS, "WORDS": PROJECT_WORDS, "TERMS": PROJECT_TERMS},
+        {"ROWS": rows, "WORDS": PROJECT_WORDS, "TERMS": PROJECT_TERMS, "ALIGNED": is_aligned},
         Work(
             "vertex-plane",
-            PROJECT_ROWS * PROJECT_WORDS * WORD,
+            rows * PROJECT_WORDS * WORD,
             inner_trips=(RANK / PROJECT_TERMS,),
             flops=2 * RANK,
             read_bytes=4.0 * RANK / REPLICAS,
             written_bytes=1 / 8,
-            cached_bytes=4.0 * RANK * (columns / REPLICAS + 1 / PROJECT_ROWS),
+            cached_bytes=4.0 * RANK * (columns / REPLICAS + 1 / rows),
             problem=VERTICES * REPLICAS,
         ),
-        Bars(instructions=64, wide_loads=True),
+        Bars(instructions=64 if is_aligned else 72, wide_loads=is_aligned),
         note="float32 multiply-adds in the order of r, as on the CPU; AMD takes float32 matrix cores",
     )
 

@@ -267,9 +267,15 @@ def _project_kernel(
     planes_ptr,  # float32 (r, n_planes), contiguous
     packed_ptr,  # int32 (n, n_words), contiguous
     n, r, n_planes, n_words,
-    ROWS: tl.constexpr, WORDS: tl.constexpr, TERMS: tl.constexpr,
+    ROWS: tl.constexpr, WORDS: tl.constexpr, TERMS: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """packed[i, w] bit b = (V planes)[i, 32 w + b] >= 0; replicas beyond n_planes stay 0."""
+    """packed[i, w] bit b = (V planes)[i, 32 w + b] >= 0; replicas beyond n_planes stay 0.
+
+    ALIGNED says that r and n_planes are multiples of 4; then a thread loads 16 bytes at once.
+    """
+    if ALIGNED:  # they stay what they are; by this the compiler knows
+        r = r // 4 * 4
+        n_planes = n_planes // 4 * 4
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     planes = tl.program_id(1) * (WORDS * _WORD) + tl.arange(0, WORDS * _WORD)
     acc = tl.zeros((ROWS, WORDS * _WORD), tl.float32)
