@@ -29,8 +29,8 @@ DENSE: dict[str, tuple[Callable[..., Tensor], Callable[[int, int, int], oracle.M
     "gaussian": (projection.gaussian, oracle.normals),
     "rademacher": (projection.rademacher, oracle.signs),
 }
-# Of the largest that |y| could be. float32: parts to 2^-23, sums of 64 to 256 features cut off at 2^-23 a step of 16, all
-# of it averaging over features, and normals to 2e-6 between engines. One-part rows are cut off at every step of 16.
+# Of the largest that |y| could be. float32: parts to 2^-23, sums of 64 to 256 features cut off at 2^-23 a step of 16,
+# normals to 2e-6 between engines, all of it averaging over features. One-part rows are cut off at every step of 16.
 TOLERANCES = {
     torch.float32: 5e-7,
     torch.float64: 5e-7,

@@ -19,6 +19,21 @@ from sdp_kernels.triton.projection_configs import PANEL, SLAB, Operands, Tile, o
 from sdp_kernels.triton.projection_kernels import _dense_map_kernel
 from sdp_kernels.triton.projection_rows import rows_times_map
 from sdp_kernels.triton.projection_slab import DTYPES, SIGNS, fill_slab
+from sdp_kernels.triton.projection_sparse import (
+    blocked_map,
+    blocked_map_of_rows,
+    listed_map,
+    listed_map_of_rows,
+)
+
+__all__ = [
+    "blocked_map",
+    "blocked_map_of_rows",
+    "dense_map",
+    "dense_map_of_rows",
+    "listed_map",
+    "listed_map_of_rows",
+]
 
 PROGRAMS = 1 << 30  # a launch
 
@@ -58,7 +73,7 @@ def dense_map_of_rows(
     if out.dtype == torch.float64:
         projection_double.dense_map_of_rows(rows, out, seed, purpose, is_normal, scale)
     else:
-        rows_times_map(rows, out, seed, purpose, is_normal, scale)
+        rows_times_map(rows, n_features, out, (seed, purpose), is_normal, scale)
 
 
 def _by_slabs(

@@ -101,7 +101,8 @@ def entries() -> tuple[Entry, ...]:
         Entry(
             "map_slab", f"{_MODULE}.projection_slab:_slab_kernel",
             (_slab("signs", "bf16", 1), _slab("signs", "fp16", 1), _slab("normals", "bf16", 3),
-             _slab("normals", "fp16", 2), _slab("normals", "fp32", 1, is_listed=True)),
+             _slab("normals", "fp16", 2), _slab("normals", "fp32", 1),
+             _slab("normals", "fp32", 1, is_listed=True)),
         ),
         Entry(
             "map_of_rows", f"{_MODULE}.projection_rows:_rows_kernel",
@@ -135,13 +136,15 @@ def operations() -> tuple[Operation, ...]:
                 )
             else:
                 found.append(Operation(f"{words} map {name}", slabs, "projection", called, plain))
-    for kind, words in (("signs", "rademacher"), ("normals", "gaussian")):
+    of_rows: dict[str, tuple[tuple[str, str], ...]] = {
+        "rademacher": (("map_of_rows", "signs"),),
+        "gaussian": (*(("map_slab", "normals-fp32-1"),) * SLABS, ("map_of_rows", "panel")),
+    }
+    for words, launched in of_rows.items():
         sparse: dict[str, Constant] = {
             "rows": N, "features": FEATURES, "components": COMPONENTS, "stored": STORED, "kind": words,
         }  # fmt: skip
-        found.append(
-            Operation(f"{words} map of sparse rows", (("map_of_rows", kind),), "sparse projection", sparse)
-        )
+        found.append(Operation(f"{words} map of sparse rows", launched, "sparse projection", sparse))
     return tuple(found)
 
 
@@ -242,7 +245,8 @@ def _slab(kind: str, operand: str, planes: int, *, is_listed: bool = False) -> V
 
 def _rows(kind: str) -> Variant:
     entries, columns = projection_rows.ENTRIES[kind], projection_rows.COLUMNS[kind]
-    most = {"signs": 24, "normals": 60}[kind]
+    most = {"signs": 24, "normals": 60, "panel": 8}[kind]
+    cached = 8 / columns + (4 if kind == "panel" else 0)
     bars = Bars(instructions=most, registers=168)
     return Variant(
         kind,
@@ -250,6 +254,8 @@ def _rows(kind: str) -> Variant:
             "indptr_ptr": "*i64",
             "indices_ptr": "*i32",
             "values_ptr": "*fp32",
+            "panel_ptr": "*fp32",
+            "stride_panel_row": "i32",
             "out_ptr": "*fp32",
             "stride_out_row": "i32",
             **dict.fromkeys(("k", "column_tiles"), "i32"),
@@ -257,14 +263,14 @@ def _rows(kind: str) -> Variant:
             "purpose": "i32",
             "scale": "fp32",
         },
-        constants={"SIGN": kind == "signs", "ENTRIES": entries, "COLUMNS": columns},
+        constants={"SOURCE": kind, "ENTRIES": entries, "COLUMNS": columns},
         launches={target: Launch(num_warps=projection_rows.WARPS) for target in TARGETS},
         work=Work(
-            "entry and component", entries * columns, flops=2, cached_bytes=8 / columns,
+            "entry and component", entries * columns, flops=2, cached_bytes=cached,
             written_bytes=4 / STORED, problem=float(N) * STORED * COMPONENTS,
         ),
         bars=bars,
         target_bars={GFX942: bars._replace(instructions=2 * most)},
-        aligned=("stride_out_row", "k"),
+        aligned=("stride_panel_row", "stride_out_row", "k"),
         note=f"rows of {STORED} entries",
     )  # fmt: skip

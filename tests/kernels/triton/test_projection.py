@@ -210,6 +210,16 @@ def test_bits_of_sparse_rows_depend_on_the_row_alone(
     assert torch.equal(project(X, 150, seed=SEED), whole)
 
 
+def test_panels_and_entries_give_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normals read from panels of components, several of them, and normals made for each entry."""
+    X = some_rows(6, 300, torch.float32)
+    whole = projection.gaussian(X, 200, seed=SEED)
+    monkeypatch.setattr(by_rows, "PANEL_BYTES", 300 * 4 * 128)
+    assert torch.equal(projection.gaussian(X, 200, seed=SEED), whole)
+    monkeypatch.setattr(by_rows, "FEATURES", 299)
+    assert torch.equal(projection.gaussian(X, 200, seed=SEED), whole)
+
+
 @pytest.mark.parametrize("name", DENSE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_long_row_with_repeated_features(
