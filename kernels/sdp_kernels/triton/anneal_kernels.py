@@ -99,7 +99,7 @@ def _move(
         moves = temperatures * thresholds > -gains
     else:
         moves = gains > tolerance
-    bits = tl.xor_sum(tl.where(moves, 1 << lanes, 0), axis=0)
+    bits = tl.sum(tl.where(moves, 1 << lanes, 0), axis=0)  # modulo 2^32
     tl.store(place, own ^ bits, mask=mask)
 
 
