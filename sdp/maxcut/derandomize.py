@@ -383,19 +383,18 @@ def _conditioned(problem: _Problem, objective: _InBoth, point: Tensor, before: f
 
 def _homotopy(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
     """As `_sosp`."""
-    squares = start.variances - problem.beta**-2
     scale = 1.0
     mu = _no_means(V)
     size = math.sqrt(_mean_square(start, problem.beta))
     if not problem.is_gone(size**2):
         draws = [_along(V.double(), problem.draw(V.shape[1])) for _ in range(CONDITIONED_DRAWS)]
         scale = math.sqrt(1.0 - CONDITIONED_SHARE**2)
-        law = _scaled(start.covariances, squares, scale, problem.beta)
+        law = probit_cut.scaled_law(problem.csr, start, problem.beta, scale)
         mu = max((CONDITIONED_SHARE * along for along in draws), key=lambda mean: problem.value(law, mean))
     while not problem.is_gone((scale * size) ** 2):
         if problem.is_late():
             return scale * V, mu
-        objective = _InMean(problem, _scaled(start.covariances, squares, scale, problem.beta))
+        objective = _InMean(problem, probit_cut.scaled_law(problem.csr, start, problem.beta, scale))
 
         def after_step(point: Tensor, value: float, objective: _InMean = objective) -> bool:
             problem.record(objective.cut)
@@ -408,11 +407,6 @@ def _homotopy(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, 
         mu = descent.point
         scale *= SHRINK
     return None, mu
-
-
-def _scaled(covariances: Tensor, squares: Tensor, scale: float, beta: float) -> Law:
-    """The law of scale V."""
-    return Law(covariances * scale**2, squares * scale**2 + beta**-2)
 
 
 def _conditional(problem: _Problem, V: Tensor, start: Law) -> tuple[Tensor | None, Tensor]:
