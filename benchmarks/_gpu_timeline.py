@@ -113,12 +113,15 @@ class Solve:
             [calls.chebyshev_step().times(steps), *calls.certificate_ends(counted["certificates"])]
         )
         waits = self.machine.wait_seconds * (steps / COMBINED_LOOKS + 20 * counted["certificates"])
+        pairs = 2 * counted["certificates"] * calls.chebyshev_step().launches if is_recorded else 0.0
         drawn = graph.factor * counted["normals"]
         return [
             Stage("random starts", HOST, drawn * counted["normal_seconds"]),
             Stage("random starts to the device", LINK, 8 * drawn / self.machine.link_rate),
             _staged("mixing sweeps", swept, recorded=True, recording=self._by_hand(recorded)),
-            _staged("certificates", certified, recorded=is_recorded, waits=waits),
+            _staged(
+                "certificates", certified, recorded=is_recorded, recording=self._by_hand(pairs), waits=waits
+            ),
         ]
 
     def _by_hand(self, launches: float) -> float:

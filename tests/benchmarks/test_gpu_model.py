@@ -181,6 +181,24 @@ def test_larger_graphs_take_longer_at_every_stage() -> None:
     assert certificate.launches > once.launches  # a larger graph takes more steps
 
 
+def test_steps_that_are_recorded_are_replayed() -> None:
+    record = counted()
+    again = [
+        {**r, "operation": "chebyshev_steps", "steps": 100}
+        for r in record["operations"]
+        if "step" in r["operation"]
+    ]
+    others = [r for r in record["operations"] if "step" not in r["operation"]]
+    one, many = (
+        Solve(Graph({**record, "operations": operations}), Anything(), H100).relaxation()[-1]
+        for operations in (record["operations"], [*others, *again])
+    )
+    assert (one.name, one.launches) == (many.name, many.launches)
+    assert not one.recorded
+    assert many.recorded
+    assert many.total(H100) < one.total(H100)
+
+
 def test_assumptions_move_the_prediction_the_right_way() -> None:
     record = model.modelled("made-up", 10**6, model.Graphs(Graph(counted()), Graph(counted())), Anything())
     assert record["rounds_alike_device_seconds"] > record["device_seconds"]
