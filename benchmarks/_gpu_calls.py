@@ -263,8 +263,9 @@ def _projected(projection: Any, shape: Shape, X: Any) -> Call:
     components, kind = int(shape["components"]), str(shape["kind"])
     n_rows = int(shape["rows"])
     out = torch.empty(n_rows, components, device=X[0].device)
-    if kind == "blocked":
-        return lambda: projection.blocked(X, components, NONZEROS, seed=SEED, out=out)
+    if kind.startswith("blocked"):  # "blocked", or "blocked 4" for four entries a feature
+        stored = int(kind.partition(" ")[2] or NONZEROS)
+        return lambda: projection.blocked(X, components, stored, seed=SEED, out=out)
     if kind == "independent":
         return lambda: projection.independent(X, components, DENSITY, seed=SEED, out=out)
     dense = getattr(projection, kind)

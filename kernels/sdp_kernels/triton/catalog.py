@@ -207,6 +207,7 @@ def _families() -> tuple[Any, ...]:
         hadamard_catalog,
         probit_cut_catalog,
         projection_catalog,
+        projection_sparse_catalog,
         replicas_catalog,
     )
 
@@ -218,6 +219,7 @@ def _families() -> tuple[Any, ...]:
         hadamard_catalog,
         replicas_catalog,
         projection_catalog,
+        projection_sparse_catalog,
     )
 
 

@@ -15,11 +15,11 @@ features, as on the CPU engine, and so are its bits.
 
 So s = 1 is within 1.3 of memory, s = 4 takes 1.6 and s = 8 2.3 times as long (H100; latencies and the first level's
 rate for lines of 64 bytes are not in the model). Memory's bound at s = 8 would need gathers at 101 of 128 bytes a
-cycle, with nothing beside them. What lost, by the model at s = 8: gathers from the second-level cache (320 kB a row: 58 ns);
-the map as a dense matrix on tensor cores (61 ns at their peak for three bfloat16 parts); `tl.gather` from shared memory
-(the source is stored again at each call, and random banks collide 3.5 times: 57 ns); 1024 components in step, not 64
-(lists padded 2.5 times and words passed through shared memory, and spills); 32 rows of 16 warps a program (nothing
-runs while a panel is turned over).
+cycle, with nothing beside them. What lost, by the model at s = 8: gathers from the second-level cache (320 kB a row:
+58 ns); the map as a dense matrix on tensor cores (61 ns at their peak for three bfloat16 parts); `tl.gather` from
+shared memory (the source is stored again at each call, and random banks collide 3.5 times: 57 ns); 1024 components in
+step, not 64 (lists padded 2.5 times, words passed through shared memory, spills); 32 rows of 16 warps a program
+(nothing runs while a panel is turned over).
 
 Sparse rows, `_blocked_rows_kernel`. A lane is one block of one row, and so the only one that adds to that block's
 components: it makes the word of its entry, and adds to `out` in memory, entry after entry. Nothing of the map is
