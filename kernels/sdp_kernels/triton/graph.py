@@ -40,9 +40,7 @@ FEWEST_ITEMS, MOST_ITEMS = 8, 64
 REGISTERS = 64
 ITEMS_INTERPRETED = 4096  # a program of the interpreter costs 45 us whatever its size
 MOST_COLUMNS = 64  # of a tile, where columns do not depend on one another
-MOST_REPLICAS = (
-    64  # of a pass of `gains`: its copies of the signs and gains take 5 bytes a vertex and replica
-)
+MOST_REPLICAS = 64  # of a pass of `gains`, whose copies take 5 bytes a vertex and replica
 SQUARES_ITEMS = 64  # items whose squares are added in a tile; part of the result
 SQUARES_COLUMNS = 16  # of a tile of so many items
 FOLD_NUMBERS = 4096  # of a tile of `_fold_kernel`; part of the result
@@ -225,7 +223,9 @@ def chebyshev_step(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor) -> T
     scratch = plan_scratch(plan, X, torch.float64)
     columns = min(SQUARES_COLUMNS, triton.next_power_of_2(max(1, X.shape[1])))
     n_squares = triton.cdiv(plan.starts.numel(), SQUARES_ITEMS)
-    squares = X.new_empty((n_squares + plan.heavy_rows.numel(), X.shape[1]))
+    squares = torch.empty(
+        (n_squares + plan.heavy_rows.numel(), X.shape[1]), dtype=torch.float64, device=X.device
+    )
     for mode, first, last, lists in _passes(plan, 0):
         items, options = tile(mode, last - first, X, columns, SQUARES_ITEMS)
         grid = (triton.cdiv(last - first, items), triton.cdiv(X.shape[1], columns))
@@ -260,12 +260,17 @@ _steps = WeakIdKeyDictionary()
 
 def chebyshev_steps(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor, n_steps: int) -> Tensor:
     """See the public operation. Two steps are recorded together: after them X and `previous` are where they were."""
-    squares = X.new_empty((n_steps, X.shape[1]))
+    squares = torch.empty((n_steps, X.shape[1]), dtype=torch.float64, device=X.device)
     plan = row_plan(csr.indptr)
     tensors = tuple(t.data_ptr() for t in (X, previous, diagonal, csr.indices, csr.weights))
     pair: _Steps | None = _steps.get(X)
     if pair is None or pair.plan is not plan or pair.tensors != tensors:
-        pair = _steps[X] = _Steps(tensors, plan, X.new_empty((2, X.shape[1])), Captured(X.device))
+        pair = _steps[X] = _Steps(
+            tensors,
+            plan,
+            torch.empty((2, X.shape[1]), dtype=torch.float64, device=X.device),
+            Captured(X.device),
+        )
     recorded = pair
 
     def two_steps() -> None:
@@ -432,7 +437,7 @@ def _fold(values: Tensor) -> Tensor:
     rows = FOLD_NUMBERS // columns
     while len(values) > 1 or values.dtype != torch.float64:
         n = len(values)
-        sums = values.new_empty((triton.cdiv(n, rows), n_columns), dtype=torch.float64)
+        sums = torch.empty((triton.cdiv(n, rows), n_columns), dtype=torch.float64, device=values.device)
         if n == 0 or n_columns == 0:
             return values.new_zeros(n_columns, dtype=torch.float64)
         _fold_kernel[(len(sums), triton.cdiv(n_columns, columns))](

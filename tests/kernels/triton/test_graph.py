@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +28,33 @@ LEAVES = 10_000
 @pytest.fixture(autouse=True)
 def _interpret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDP_ENGINE", "interpret")
+
+
+@pytest.fixture(autouse=True)
+def _buffers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the launchers allocate lies among canaries too, and holds them until it is written."""
+    made: list[Guarded] = []
+
+    def make(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        made.append(Guarded(tuple(shape), dtype))
+        return made[-1].tensor
+
+    class Torch:
+        """The module, as the launchers see it."""
+
+        def empty(self, *shape: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+            return make(shape[0] if isinstance(shape[0], tuple) else shape, dtype)
+
+        def empty_like(self, X: torch.Tensor) -> torch.Tensor:
+            return make(tuple(X.shape), X.dtype)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+    monkeypatch.setattr(twin, "torch", Torch())
+    yield
+    for buffer in made:
+        buffer.check_outside()
 
 
 def hubs() -> cuts.Matrix:
