@@ -20,6 +20,10 @@ place of n D. Making a dense map costs about what 65 (normals) or 30 (signs) row
 hundreds. Memory beside input and output: at most 8 MiB k / 1024 (dense), 4 D s bytes (`blocked`), 4 D k density
 bytes (`independent`); for sparse rows of dense maps 256 bytes a feature, 64 MiB at most.
 
+On a GPU a row's bits depend on the row, the map and the kind of chip, float32 rows keep float32's accuracy on tensor
+cores (`triton/projection_kernels.py` says how), an infinity in them becomes NaN, and dense maps take at most 18 MB
+beside input and output, of sparse rows 32 MB (float64: 64 MB).
+
 Source: Johnson and Lindenstrauss (1984); Achlioptas (2003); Li, Hastie and Church (2006); Charikar, Chen and
 Farach-Colton (2002); Kane and Nelson, "Sparser Johnson-Lindenstrauss transforms" (2014).
 """
