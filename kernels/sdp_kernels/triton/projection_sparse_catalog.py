@@ -55,11 +55,16 @@ def operations() -> tuple[Operation, ...]:
     dense = {**shape, "storage": "fp32"}
     found = [
         Operation(
-            f"blocked {D:,} to {K}, s = {s}", (("sparse_map", f"s{s}"),), "projection", {**dense, "kind": f"blocked {s}"},
-            "copy 2^29 numbers", bar, (SM_90,),
+            f"blocked {D:,} to {K}, s = {s}",
+            (("sparse_map", f"s{s}"),),
+            "projection",
+            {**dense, "kind": f"blocked {s}"},
+            "copy 2^29 numbers",
+            bar,
+            (SM_90,),
         )
         for s, bar in zip(STEPS, DENSE_BARS, strict=True)
-    ]  # fmt: skip
+    ]
     rows = {**shape, "stored": STORED}
     steps = (("blocked_rows", "s8"),)
     found.append(Operation(f"blocked {STORED} entries to {K}, s = 8", steps, "sparse projection", rows))
