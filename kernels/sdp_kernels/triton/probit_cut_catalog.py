@@ -65,7 +65,7 @@ def entries() -> tuple[Entry, ...]:
             f"{_ROWS}:_product_kernel",
             (*(_product(rank) for rank in RANKS), _product(32, is_heavy=True)),
         ),
-        Entry("probit_total", f"{_LAW}:_total_kernel", (_total(),)),
+        Entry("probit_total", f"{_LAW}:_total_kernel", tuple(map(_total, ("rows", "rest")))),
     )
 
 
@@ -73,8 +73,9 @@ def operations() -> tuple[Operation, ...]:
     """A value, and a value with both gradients, of a million edges."""
     shape: dict[str, Constant] = {"vertices": int(2 * EDGES / DEGREE), "degree": DEGREE, "columns": 32}
     moments = (("probit_lengths", "r32"), ("probit_moments", "r32"), ("probit_standardise", "all"))
-    value = (*moments, ("probit_law", "value"), ("probit_total", "all"))
-    both = (*moments, ("probit_law", "both"), ("probit_total", "all"), ("probit_product", "r32"))
+    total = (("probit_total", "rows"), ("probit_total", "rest"))
+    value = (*moments, ("probit_law", "value"), *total)
+    both = (*moments, ("probit_law", "both"), *total, ("probit_product", "r32"))
     return (
         Operation("probit cut of 2^20 edges, r 32", value, "probit cut value", shape),
         Operation("probit cut and gradients of 2^20 edges, r 32", both, "probit cut gradient", shape),
@@ -265,13 +266,18 @@ def _product(columns: int, *, is_heavy: bool = False) -> Variant:
     )  # fmt: skip
 
 
-def _total() -> Variant:
+def _total(label: str) -> Variant:
+    """Of the rows' values, and of what its programs left."""
+    per_program = TOTAL_LANES * TOTAL_STEPS
+    work = _vertex_work("number", per_program, 4.0, 8.0 / per_program)
+    if label == "rest":
+        work = work._replace(read_bytes=8.0, problem=2 * EDGES / DEGREE / per_program)
     return Variant(
-        "all",
-        signature={"values_ptr": "*fp32", "partial_ptr": "*fp64", "n": "i32"},
+        label,
+        signature={"values_ptr": "*fp32" if label == "rows" else "*fp64", "partial_ptr": "*fp64", "n": "i32"},
         constants={"LANES": TOTAL_LANES, "STEPS": TOTAL_STEPS},
         launches=_everywhere(),
-        work=_vertex_work("vertex", TOTAL_LANES * TOTAL_STEPS, 4.0, 0.0, trips=(TOTAL_STEPS,)),
+        work=work,
         bars=Bars(fp64=None),
         aligned=("n",),
         note="the final sum, in float64",

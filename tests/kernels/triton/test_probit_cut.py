@@ -128,6 +128,20 @@ def test_nearly_parallel_and_opposite(
         assert close(grad_mu, wanted[2])
 
 
+@pytest.mark.parametrize("angle", [1e-1, 1e-3])
+def test_gradient_that_is_a_small_difference(
+    angle: float, on_cpu: Callable[[Callable[[], Any]], Any]
+) -> None:
+    """At mu = 0 with all edges nearly parallel: no worse than what rounding V to float32 does."""
+    csr = cuts.csr_of(cuts.dense_random(23, 3))
+    V, mu = nearly_parallel(23, angle, 1)
+    value, grad_V, _ = probit_cut.probit_cut_value_and_grad(csr, V, 0.0 * mu, 50.0)
+    exact = functools.partial(probit_cut.probit_cut_value_and_grad, csr, V.double(), 0.0 * mu.double(), 50.0)
+    wanted = on_cpu(exact)
+    assert value == pytest.approx(wanted[0], abs=VALUE * total(csr))
+    assert close(grad_V, wanted[1], 3e-7 / angle)
+
+
 def test_complements_keep_their_digits() -> None:
     """1 - r^2 from float32 covariances has none left at 1e-4."""
     csr = cuts.csr_of(cuts.dense_random(23, 3))
