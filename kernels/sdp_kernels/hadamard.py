@@ -7,9 +7,10 @@ A row of D numbers is filled up with zeros to N, the next power of two. E |y|^2 
 isometry. Signs are those of `sdp_kernels.gaussian.rademacher` in row 0, column = feature. The sample is the k rows of H
 with the smallest keys, in rising order of the row, a key being the 64 bits of words 0 and 1 of (row, 0).
 
-Cost of a row: N log2 N sums, 4 bytes read and written a number; 2^14 numbers pass through the second-level cache three
-times. Every level is one sum or difference of the same two numbers whatever the blocking, so the bits are those of the
-textbook loop on every engine.
+Cost of a row: N log2 N sums, 4 bytes read and written a number; on a CPU 2^14 numbers pass through the second-level
+cache three times, on a GPU 2^15 are transformed in one pass over memory. Every level is one sum or difference of the
+same two numbers whatever the blocking, so the bits are those of the textbook loop on every engine. Maps of sparse rows
+are sums of fewer numbers where a row is short, and on a GPU from another length on.
 
 Source: Ailon and Chazelle (2009); Tropp, "Improved analysis of the subsampled randomized Hadamard transform" (2011).
 """

@@ -22,7 +22,8 @@ bytes (`independent`); for sparse rows of dense maps 256 bytes a feature, 64 MiB
 
 On a GPU a row's bits depend on the row, the map and the kind of chip, float32 rows keep float32's accuracy on tensor
 cores (`triton/projection_kernels.py` says how), an infinity in them becomes NaN, and dense maps take at most 18 MB
-beside input and output, of sparse rows 32 MB (float64: 64 MB).
+beside input and output, of sparse rows 32 MB (float64: 64 MB). Sparse maps have the CPU engine's bits there, and keep
+tables of the last maps for dense rows: 2 to 10 bytes a stored entry, 256 MB at most beside the last map's own.
 
 Source: Johnson and Lindenstrauss (1984); Achlioptas (2003); Li, Hastie and Church (2006); Charikar, Chen and
 Farach-Colton (2002); Kane and Nelson, "Sparser Johnson-Lindenstrauss transforms" (2014).
