@@ -181,12 +181,14 @@ def partition_crossover(csr: CSR, signs: Tensor, others: Tensor) -> Tensor:
         others: int8 (R, n).
 
     Returns:
-        float64 (R,), what each of the others added to the cut value, in units of edge weight.
+        float64 (R,), what each of the others added to the cut value, in units of edge weight. A GPU adds gains up as
+        integers of 2^-61 m max |w| at most, rounded down: exact for weights above 2^-37 m of the largest, m edges;
+        with smaller ones it may leave a part whose gain is below that unit an edge.
 
     Raises:
         TypeError, ValueError: another dtype or shape.
 
-    Complexity: O(R (n + edges inside the differences)). Source: the cluster moves of Houdayer (2001) and the
+    Complexity: O(R (n + edges inside the differences)), on a GPU O(R (n + m)). Source: the cluster moves of Houdayer (2001) and the
     partition crossover of Whitley, Hains and Howe (2009), applied to cuts.
     """
     check_csr(csr)

@@ -18,7 +18,7 @@ may undo a minimum that came between, but the link behind that minimum goes on b
 Gains are integers, in units of 2^-exponent chosen so that no sum passes 2^62; integer atomics commute, so the bits
 depend on no order. Terms are rounded down: a component is taken only if its true gain is >= 0, `added` is at most
 what was added, and by less than (edges that leave the difference) units. Weights above 2^24 units, in a graph of m
-edges those above 2^-38 m of the largest, are exact: there the result is the CPU twin's. A component's gain goes to
+edges those above 2^-37 m of the largest, are exact: there the result is the CPU twin's. A component's gain goes to
 one address; a program adds up those of its least root itself, since mostly one component is far larger than the rest.
 
     bytes: 8 an edge for its ends, twice, and 8 gathered (link: roots; gain: roots, and signs on the border),

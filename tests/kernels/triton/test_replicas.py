@@ -91,7 +91,7 @@ def test_tiles_change_no_bit(csr: CSR, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = cpu.pack_signs(random_signs(csr.n_vertices, 96))
     expected = replicas.cut_values(csr, packed)
     assert torch.equal(replicas.cut_values(csr, packed), expected)
-    monkeypatch.setattr(twin, "TILE_INTERPRETED", 256)
+    monkeypatch.setattr(twin, "TILE_INTERPRETED", 1024)
     monkeypatch.setattr(twin, "CHUNKS", 3)
     monkeypatch.setattr(twin, "TOTAL_CHUNKS", 2)
     monkeypatch.setattr(twin, "WORDS", 2)  # the last tile of words is part filled
