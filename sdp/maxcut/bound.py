@@ -32,7 +32,7 @@ from sdp.optim.chebyshev import TOO_LARGE, Growth
 from sdp.optim.chebyshev import UNIT_ROUNDOFF as UNIT_ROUNDOFF
 from sdp.optim.chebyshev import quantile as _quantile
 from sdp.optim.chebyshev import steps_for as steps_for
-from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step
+from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step, chebyshev_steps
 
 DENSE_VERTICES = 2000
 STEPS_A_LOOK = (
@@ -202,12 +202,12 @@ def chebyshev_bound(
     too_long = min(TOO_LARGE, most_growth * math.sqrt(n))
     k = 1
     while k < steps:
-        made = []
-        for _ in range(min(batch, steps - k)):
-            made.append(chebyshev_step(rows, diagonal, current, previous).max())
+        part = min(batch, steps - k)
+        squares = chebyshev_steps(rows, diagonal, current, previous, part)
+        if part % 2:
             current, previous = previous, current
         # Every step's norm is read, late or not: the rounding error is measured by the longest block of all.
-        for square in torch.stack(made).tolist():
+        for square in squares.amax(1).tolist():
             k, norm = k + 1, math.sqrt(square)
             growth.after(k, norm)
         if not norm <= too_long or (should_stop is not None and should_stop(value_of(growth.tau))):
