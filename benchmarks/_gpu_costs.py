@@ -142,7 +142,7 @@ class Kernels:
             for record in report["records"]
             if record["target"] == target
         }
-        self._works = _catalogue_works(target) if works is None else works
+        self._works = works_of(target) if works is None else works
 
     def find(self, name: str, variant: str) -> Kernel:
         """One configuration.
@@ -164,7 +164,8 @@ class Kernels:
         )
 
 
-def _catalogue_works(target: str) -> dict[tuple[str, str], Work]:
+def works_of(target: str) -> dict[tuple[str, str], Work]:
+    """The catalogue's costs of a unit on a target, by (entry, variant)."""
     return {
         (entry.name, variant.label): variant.work_on(target)
         for entry in entries()

@@ -18,6 +18,7 @@ from benchmarks._gpu_costs import Kernel, Kernels, Launch, Work, launch_cost, ma
 from benchmarks._gpu_operations import Graph, Operations
 from benchmarks._gpu_timeline import Solve
 from benchmarks._records import Results
+from sdp_kernels.triton.catalog import TARGETS
 
 H100 = machine_of("sm_90", memory_share=1.0)
 
@@ -179,6 +180,24 @@ def test_larger_graphs_take_longer_at_every_stage() -> None:
     certificate = Solve(Graph(counted(), 100.0), Anything(), H100).relaxation()[-1]
     once = Solve(Graph(counted()), Anything(), H100).relaxation()[-1]
     assert certificate.launches > once.launches  # a larger graph takes more steps
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_kernel_of_the_model_is_in_the_catalogue(target: str) -> None:
+    works, found = _gpu_costs.works_of(target), set()
+
+    class Named(Anything):
+        def find(self, name: str, variant: str) -> Kernel:
+            assert (name, variant) in works
+            found.add(name)
+            return super().find(name, variant)
+
+    for columns in (16, 32, 64):
+        operations = [{**r, "columns": columns} if "columns" in r and "step" not in r["operation"] else r
+                      for r in counted()["operations"]]  # fmt: skip
+        graph = Graph(counted(operations=operations))
+        model.Graphs(graph, graph).stages(Named(), machine_of(target))
+    assert {"graph_mixing", "graph_chebyshev", "anneal_packed", "crossover_link"} <= found
 
 
 def test_steps_that_are_recorded_are_replayed() -> None:
