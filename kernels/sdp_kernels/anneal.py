@@ -188,8 +188,8 @@ def partition_crossover(csr: CSR, signs: Tensor, others: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: another dtype or shape.
 
-    Complexity: O(R (n + edges inside the differences)), on a GPU O(R (n + m)). Source: the cluster moves of Houdayer (2001) and the
-    partition crossover of Whitley, Hains and Howe (2009), applied to cuts.
+    Complexity: O(R (n + edges inside the differences)), on a GPU O(R (n + m)). Source: the cluster moves of Houdayer
+    (2001) and the partition crossover of Whitley, Hains and Howe (2009), applied to cuts.
     """
     check_csr(csr)
     check_replicas("signs", signs, csr, torch.int8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -186,3 +188,53 @@ def test_a_loss_below_the_unit_is_never_taken() -> None:
     other = torch.tensor([[1, -1, 1, 1]], dtype=torch.int8)
     assert crossover.partition_crossover(csr, signs, other).tolist() == [0.0]
     assert signs.tolist() == [[1, 1, 1, 1]]
+
+
+def linking(parent: list[int], u: int, v: int) -> Iterator[None]:
+    """`_link_kernel` for one edge, a memory access between two stops."""
+    while u != v:
+        ends, are_roots = [u, v], [False, False]
+        for k in range(2):
+            yield
+            above = parent[ends[k]]
+            are_roots[k] = above == ends[k]
+            if not are_roots[k]:
+                yield
+                higher = parent[above]
+                if higher != above:
+                    yield
+                    parent[ends[k]] = higher
+                ends[k] = higher
+        low, high = sorted(ends)
+        if all(are_roots) and low != high:
+            yield
+            before, parent[high] = parent[high], min(parent[high], low)
+            if before == high:
+                return
+            low, high = sorted((before, low))
+        u, v = low, high
+
+
+def test_no_link_is_lost_however_threads_take_turns() -> None:
+    """The interpreter runs programs in order and sees no race; this model of the kernel takes random turns."""
+    rng = random.Random(0)
+    for _ in range(4000):
+        n = rng.randint(2, 10)
+        ends = [(rng.randrange(n), rng.randrange(n)) for _ in range(rng.randint(1, 14))]
+        parent = list(range(n))
+        threads = [linking(parent, *pair) for pair in ends]
+        eager = rng.random()  # how often the first thread goes on, so that others lag far behind
+        while threads:
+            thread = threads[0] if rng.random() < eager else rng.choice(threads)
+            if next(thread, threads) is threads:
+                threads.remove(thread)
+        least = list(range(n))
+        for _ in range(n):
+            for i, j in ends:
+                least[i] = least[j] = min(least[i], least[j])
+        for vertex in range(n):
+            root = vertex
+            while parent[root] != root:
+                assert parent[root] < root
+                root = parent[root]
+            assert root == least[vertex]
