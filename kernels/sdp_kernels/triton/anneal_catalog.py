@@ -39,8 +39,25 @@ def entries() -> tuple[Entry, ...]:
 
 
 def operations() -> tuple[Operation, ...]:
-    """What they are for."""
-    return ()
+    """One sweep of 1024 replicas over 2^20 vertices of degree 8: 2^30 spin updates."""
+    shape = {"vertices": int(PROBLEM) // REPLICAS, "degree": 8, "replicas": REPLICAS, "sweeps": 1}
+    table = ("anneal_packed_table", "independent")
+    steps = (("anneal_places", "places"), ("anneal", "anneal"), ("anneal_changes", "changes"))
+    return (
+        Operation("2^30 spin updates", steps, "anneal", shape),
+        Operation(
+            "2^30 packed spin updates",
+            (table, ("anneal_packed", "8")),
+            "anneal packed",
+            {**shape, "random": "independent"},
+        ),
+        Operation(
+            "2^30 packed spin updates, shared numbers",
+            (table, ("anneal_packed", "8-shared")),
+            "anneal packed",
+            {**shape, "random": "shared"},
+        ),
+    )
 
 
 # Loops that end by what is in the data leave barriers of divergence, counted as slow paths on sm_80 and gfx942.
@@ -179,6 +196,7 @@ def _few() -> tuple[Variant, ...]:
                 "TOP": entries.bit_length(),
                 "SIGNED": signed,
                 "SHARED": shared,
+                "QUADS": shared and words % 4 == 0,
                 "VECTOR": vector,
                 "ITEMS": items,
                 "WORDS": width,

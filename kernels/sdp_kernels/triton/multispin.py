@@ -81,6 +81,7 @@ def anneal_packed(
     items = (*kinds.items, columns)
     flags = {"SIGNED": columns is not csr.indices, "SHARED": random == "shared"}
     numbers = (n_words, seed, stream)
+    quads = flags["SHARED"] and stream % 4 == 0 and n_words % 4 == 0
 
     def sweep() -> None:
         words = min(triton.next_power_of_2(n_words), 128)
@@ -100,7 +101,8 @@ def anneal_packed(
                     (n_sweeps, *numbers), TOP=CHUNK.bit_length(), PARTS=plan.n_slots > 0, **flags)  # fmt: skip
             for kind, entries in enumerate(reversed(FEW), 1):
                 _launch(_few_kernel, "few", (*items, packed, table, state), borders[kind], borders[kind + 1],
-                        numbers, ENTRIES=entries, TABLED=TABLED, TOP=entries.bit_length(), **flags)  # fmt: skip
+                        numbers, ENTRIES=entries, TABLED=TABLED, TOP=entries.bit_length(),
+                        QUADS=quads, **flags)  # fmt: skip
             heavy = (plan.heavy_rows, plan.heavy_slots, csr.indptr, packed, chances, state, parts)
             _launch(_heavy_kernel, "heavy", heavy, plan.class_heavy[c], plan.class_heavy[c + 1], (n_sweeps, *numbers),
                     TOP=kinds.top_heavy, SHARED=flags["SHARED"])  # fmt: skip

@@ -15,9 +15,13 @@ even and T > 0, none otherwise.
 starting from the comparison of the word's common 32 bits. A bit of t is a mask for all replicas of the word; up to
 FEW entries these masks come from a table that `_table_kernel` makes once a sweep, above that they are made on the way.
 
-Model: bound by instructions. Of a vertex and word of degree 8, independent: 2 calls of Philox, 8 gathers of a word,
-13 words counted, 4 levels of 8 loads (of 4 words each) and 9 operations. Bytes: 4 degree gathered, mostly from the
-second-level cache (32 replicas of 12 M vertices lie in 50 MB), 4 + 4 own.
+The number of levels passed is geometric, and its binary digits are independent; but each digit needs random bits of its
+own: for degree 8 four digits, 8 calls of Philox of about 55 instructions, where nested levels share 2. Sixteen own bits
+in place of 7 and a common word would take 4 calls (3.5 instructions a spin update more) and cut chances at 2^-17.
+
+Model: bound by instructions, 8.8 a spin update on sm_90 for degree 8 (shared: 4.3). Of a vertex and word: 2 calls of
+Philox, 8 gathers of a word, 13 words counted, 4 levels of 8 loads (of 4 words each) and 9 operations. Bytes: 4 degree
+gathered, mostly from the second-level cache (32 replicas of 12 M vertices lie in 50 MB), 4 + 4 own.
 """
 
 # Tuples grow plane by plane, in loops that the compiler unrolls.
@@ -29,7 +33,7 @@ import triton
 import triton.language as tl
 
 from sdp_kernels.triton._bitplanes import add_four, add_number, add_two, ripple, start_planes
-from sdp_kernels.triton._philox import philox
+from sdp_kernels.triton._philox import interleave4, philox
 from sdp_kernels.triton._rows import CHUNK, load_items
 
 OWN_BITS = 7
@@ -105,6 +109,18 @@ def _draw(rows, numbers, sweep, seed, SHARED: tl.constexpr):
 
 
 @triton.jit
+def _draw_quads(rows, stream, sweep, seed, ITEMS: tl.constexpr, WORDS: tl.constexpr):
+    """As `_draw` of shared numbers for this program's words, `stream` a multiple of 4: a call serves four words."""
+    key = tl.cast(seed, tl.uint64)
+    quads = stream // 4 + tl.program_id(1) * (WORDS // 4) + tl.arange(0, WORDS // 4)[None, :]
+    a, b, c, d = philox(
+        rows.to(tl.uint32), tl.full((1, 1), 3, tl.uint32), sweep.to(tl.uint32, bitcast=True), quads.to(tl.uint32),
+        key.to(tl.uint32), (key >> 32).to(tl.uint32),
+    )  # fmt: skip
+    return interleave4(a, b, c, d, ITEMS, WORDS)
+
+
+@triton.jit
 def _tabled(own, common, masks_ptr, n_words, mask, SHARED: tl.constexpr):
     """The replicas with u below a chance whose MASKS words lie at `masks_ptr`."""
     below = tl.load(masks_ptr + _OWN * n_words, mask=mask, other=0).to(tl.uint32, bitcast=True)
@@ -170,9 +186,12 @@ def _few_kernel(
     packed_ptr, table_ptr, state_ptr,                  # int32 (n, n_words), of `_table_kernel`, int32 (STATE,)
     first, last, n_words, seed, stream,
     ENTRIES: tl.constexpr, TABLED: tl.constexpr, TOP: tl.constexpr, SIGNED: tl.constexpr, SHARED: tl.constexpr,
-    VECTOR: tl.constexpr, ITEMS: tl.constexpr, WORDS: tl.constexpr,
+    QUADS: tl.constexpr, VECTOR: tl.constexpr, ITEMS: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
-    """Items first to last, whole rows of at most ENTRIES entries (a multiple of 4); TABLED levels in the table."""
+    """Items first to last, whole rows of at most ENTRIES entries (a multiple of 4); TABLED levels in the table.
+
+    QUADS: SHARED, and words and `stream` are multiples of 4.
+    """
     item = first + tl.program_id(0) * ITEMS
     starts, counts, rows, mask, _ = load_items(starts_ptr, counts_ptr, targets_ptr, item, last, ITEMS)
     words, is_word, row_length = _words(n_words, WORDS, VECTOR)
@@ -184,7 +203,12 @@ def _few_kernel(
         planes = _add_entries(
             planes, packed_ptr, columns_ptr, own_words, starts, counts, e, words, is_word, row_length, SIGNED
         )
-    own, common = _draw(rows[:, None], stream + words, tl.load(state_ptr + 1), seed, SHARED)
+    sweep = tl.load(state_ptr + 1)
+    if QUADS:
+        own = ()
+        common = _draw_quads(rows[:, None], stream, sweep, seed, ITEMS, WORDS)
+    else:
+        own, common = _draw(rows[:, None], stream + words, sweep, seed, SHARED)
     masks_ptr = table_ptr + (counts & 1)[:, None] * ((1 + _MASKS * TABLED) * row_length) + words
     planes = ripple(planes, tl.load(masks_ptr, mask=is_own, other=0), 0)
     masks_ptr += row_length
