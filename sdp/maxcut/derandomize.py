@@ -168,7 +168,7 @@ def derandomize(
     return Derandomized(
         signs=signs,
         cut_value=cut,
-        expected_value_before=_expected_hyperplane(problem, start),
+        expected_value_before=_expected_hyperplane(problem, V, start),
         smooth_values=tuple(problem.smooth_values),
         alpha=alpha,
         guarantee=_guarantee(problem, start, method, alpha) if in_time else math.nan,
@@ -311,7 +311,7 @@ class _InBoth:
     def value(self, point: Tensor) -> float:
         problem, (mu, V) = self.problem, self.parts(point)
         self.moments = probit_cut.law(problem.csr, V, problem.beta)
-        squares = self.moments.variances - problem.beta**-2
+        squares = self.moments.variances.double() - problem.beta**-2
         self.mean_square = _total(squares) / self.n
         self.cut = problem.value(self.moments, mu.double())
         return -self.cut / problem.absolute_weight + _total(self.penalty * squares)
@@ -435,13 +435,13 @@ def _along(V: Tensor, x: Tensor) -> Tensor:
 
 def _mean_square(moments: Law, beta: float) -> float:
     """Mean of |v_i|^2, 0 for no vertices."""
-    squares = moments.variances - beta**-2
+    squares = moments.variances.double() - beta**-2
     return _total(squares) / squares.numel() if squares.numel() else 0.0
 
 
 def _total(x: Tensor) -> float:
-    """Sum of a float64 tensor; on the CPU by numpy, whose order of summation no number of threads changes."""
-    return float(x.numpy().sum()) if x.device.type == "cpu" else float(x.sum())
+    """Sum in float64; on the CPU by numpy, whose order of summation no number of threads changes."""
+    return float(x.double().numpy().sum()) if x.device.type == "cpu" else float(x.double().sum())
 
 
 def _no_means(V: Tensor) -> Tensor:
@@ -464,10 +464,14 @@ def _best_plane(problem: _Problem, V: Tensor, mu: Tensor) -> tuple[Tensor, float
     return replicas.unpack_signs(packed)[:, winner].contiguous(), float(cuts[winner])
 
 
-def _expected_hyperplane(problem: _Problem, start: Law) -> float:
+def _expected_hyperplane(problem: _Problem, V: Tensor, start: Law) -> float:
     """Mean cut of a hyperplane; of soft signs where some row of V is zero."""
-    squares = start.variances - problem.beta**-2
-    law = Law(start.covariances, squares) if bool((squares > 0.0).all()) else start
+    squares = start.variances.double() - problem.beta**-2
+    law = start
+    if bool((squares > 0.0).all()):
+        # The complements that come with a law in float32 belong to its beta.
+        is_double = start.complements is None
+        law = Law(start.covariances, squares) if is_double else probit_cut.law(problem.csr, V, math.inf)
     return probit_cut.law_value(problem.csr, law, torch.zeros_like(squares))
 
 

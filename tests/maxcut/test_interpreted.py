@@ -20,6 +20,7 @@ import torch
 import sdp
 import sdp_kernels
 from sdp.maxcut import _certificate_file, polish, relax
+from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import write_graph
 from sdp.maxcut.polish import Crowd, Polisher
@@ -117,6 +118,17 @@ def test_every_stage_together(both: Any) -> None:
     found, expected = both(GRAPHS["signed"], "auto")
     assert found.cut_value == expected.cut_value
     assert found.upper_bound == expected.upper_bound
+
+
+def test_a_derandomisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = prepare(GRAPHS["signed"])
+    V = relax.relax(problem, seed=1).V
+    expected = derandomize(problem.csr, V, "conditional", seed=1)
+    monkeypatch.setenv("SDP_ENGINE", "interpret")
+    found = derandomize(problem.csr, V, "conditional", seed=1)
+    assert found.cut_value == expected.cut_value
+    assert found.expected_value_before == pytest.approx(expected.expected_value_before, rel=1e-5)
+    assert found.smooth_values == pytest.approx(expected.smooth_values, rel=1e-3)
 
 
 def test_the_command(tmp_path: Path, sdp_command: list[str]) -> None:
