@@ -29,7 +29,6 @@ BYTES = 1 << 28  # of tables that are kept
 WORDS_AT_ONCE = 1 << 24
 
 _LANES = 4  # words a call of Philox
-_FIRST_SLOTS = (0, 16, 32, 48)
 
 
 class Map(NamedTuple):

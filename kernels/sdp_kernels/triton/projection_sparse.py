@@ -45,6 +45,7 @@ from sdp_kernels.triton._sparse_maps import CHUNK, FEATURES, Map, block_starts, 
 from sdp_kernels.triton._sparse_rows import add_in_order
 
 ROWS = 16  # of a program: 64 bytes a feature
+ROWS_A_LAUNCH = 1 << 30  # counted in int32
 STAGED = 64  # features turned over at a time
 PANEL_THREADS = 256
 PROGRAMS_A_MULTIPROCESSOR = 2  # one turns a panel over while the other gathers
@@ -261,14 +262,18 @@ def _dense_rows(X: Tensor, out: Tensor, which: Map, scale: float) -> None:
         _dense_rows64(X, out, which, scale)
         return
     lists = table(which, X.device)
-    n_row_tiles = triton.cdiv(len(X), ROWS)
-    programs = min(n_row_tiles, _programs(X.device))
-    scratch = torch.empty((lists.n_tiles * programs, FEATURES, ROWS), dtype=torch.float32, device=X.device)
-    _panel_kernel[(programs, lists.n_tiles)](
-        X, *X.stride(), out, out.stride(0), lists.words, lists.starts, scratch, *X.shape, out.shape[1],
-        lists.n_panels, n_row_tiles, scale,
-        ROWS=ROWS, FEATURES=FEATURES, STAGED=STAGED, CHUNK=CHUNK, CHUNKS=lists.chunks, **_options(),
-    )  # fmt: skip
+    for start in range(0, len(X), ROWS_A_LAUNCH):
+        part, target = X[start : start + ROWS_A_LAUNCH], out[start : start + ROWS_A_LAUNCH]
+        n_row_tiles = triton.cdiv(len(part), ROWS)
+        programs = min(n_row_tiles, _programs(X.device))
+        scratch = torch.empty(
+            (lists.n_tiles * programs, FEATURES, ROWS), dtype=torch.float32, device=X.device
+        )
+        _panel_kernel[(programs, lists.n_tiles)](
+            part, *part.stride(), target, target.stride(0), lists.words, lists.starts, scratch, *part.shape,
+            out.shape[1], lists.n_panels, n_row_tiles, scale,
+            ROWS=ROWS, FEATURES=FEATURES, STAGED=STAGED, CHUNK=CHUNK, CHUNKS=lists.chunks, **_options(),
+        )  # fmt: skip
 
 
 def _programs(device: torch.device) -> int:

@@ -116,6 +116,7 @@ def test_tiles_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_sparse_maps, "CHUNKS", 2)
     monkeypatch.setattr(twin, "STAGED", 16)
     monkeypatch.setattr(twin, "ROWS", 4)
+    monkeypatch.setattr(twin, "ROWS_A_LAUNCH", 8)
     monkeypatch.setattr(twin, "_programs", lambda device: 3)
     assert torch.equal(project(X, k, seed=SEED), whole)
     monkeypatch.setattr(twin, "BLOCKS", 2)
