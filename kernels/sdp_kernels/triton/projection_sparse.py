@@ -59,6 +59,24 @@ Rows = tuple[Tensor, Tensor, Tensor]
 
 
 @triton.jit
+def _stored_by_all(lane, WAIT: tl.constexpr):
+    """A barrier after which every thread of the program sees what the others have stored in global memory.
+
+    On AMD triton's barrier waits for shared memory only, so that a wave must wait for its own stores before (WAIT).
+    """
+    if WAIT:
+        tl.inline_asm_elementwise(
+            "s_waitcnt vmcnt(0)\nv_mov_b32 $0, $1",
+            "=v,v,~{memory}",
+            [lane],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
+    tl.debug_barrier()
+
+
+@triton.jit
 def _stage(
     x_ptr, stride_x_row, stride_x_column, scratch_ptr, rows, n_rows, n_columns, first,
     ROWS: tl.constexpr, FEATURES: tl.constexpr, STAGED: tl.constexpr,
@@ -81,6 +99,7 @@ def _panel_kernel(
     scratch_ptr,                           # float32 (programs, FEATURES, ROWS)
     n_rows, n_columns, k, n_panels, n_row_tiles, scale,
     ROWS: tl.constexpr, FEATURES: tl.constexpr, STAGED: tl.constexpr, CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
+    WAIT: tl.constexpr,
 ):  # fmt: skip
     """out[i, c] = scale sum_f sign x[i, f] over the features of component c, in order."""
     n_programs, tile = tl.num_programs(0), tl.program_id(1)
@@ -97,7 +116,7 @@ def _panel_kernel(
                 x_ptr, stride_x_row, stride_x_column, scratch, rows, n_rows, n_columns, panel * FEATURES,
                 ROWS, FEATURES, STAGED,
             )  # fmt: skip
-            tl.debug_barrier()
+            _stored_by_all(lane, WAIT)
             after = ()
             for c in tl.static_range(CHUNKS):
                 acc = sums[c]  # type: ignore[var-annotated]
@@ -123,7 +142,7 @@ def _panel_kernel(
         tl.debug_barrier()
         for c in tl.static_range(CHUNKS):
             tl.store(scratch + (c * CHUNK + offs_c)[:, None] * ROWS + lane[None, :], sums[c])
-        tl.debug_barrier()
+        _stored_by_all(lane, WAIT)
         for c in range(0, CHUNKS):
             places = c * CHUNK + offs_c
             y = tl.load(scratch + places[:, None] * ROWS + lane[None, :])
@@ -272,7 +291,8 @@ def _dense_rows(X: Tensor, out: Tensor, which: Map, scale: float) -> None:
         _panel_kernel[(programs, lists.n_tiles)](
             part, *part.stride(), target, target.stride(0), lists.words, lists.starts, scratch, *part.shape,
             out.shape[1], lists.n_panels, n_row_tiles, scale,
-            ROWS=ROWS, FEATURES=FEATURES, STAGED=STAGED, CHUNK=CHUNK, CHUNKS=lists.chunks, **_options(),
+            ROWS=ROWS, FEATURES=FEATURES, STAGED=STAGED, CHUNK=CHUNK, CHUNKS=lists.chunks,
+            WAIT=torch.version.hip is not None, **_options(),
         )  # fmt: skip
 
 
