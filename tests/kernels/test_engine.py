@@ -34,6 +34,11 @@ def test_the_environment_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _engine.engine(torch.zeros(1)) == "cpu"
 
 
+def test_a_step_for_the_host_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDP_ENGINE", "interpret")
+    assert _engine.host_twin("graph") is cpu_graph
+
+
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     meta = torch.zeros(1, device="meta")
     with pytest.raises(ValueError, match=r"^tensors must lie on one device; got cpu, meta\.$"):
@@ -56,7 +61,9 @@ def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_family_without_a_triton_twin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every family has one; as if `graph` had none."""
     monkeypatch.setenv("SDP_ENGINE", "interpret")
+    monkeypatch.setattr(_engine, "is_installed", lambda name, family=None: family != "graph")
     csr = cuts.csr_of(cuts.sparse_random(5, 2.0, 0))
     with pytest.raises(
         ValueError, match=r"^the interpret engine has no `graph` yet; move the tensors to the CPU\.$"
@@ -85,8 +92,8 @@ def test_engine_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines.engine_for("cpu") == engines.engine_for("cpu", "graph") == "cpu"
     monkeypatch.setenv("SDP_ENGINE", "interpret")
     assert engines.engine_for("cpu") == engines.engine_for("cpu", "gaussian") == "interpret"
-    with pytest.raises(ValueError, match=r"^the interpret engine has no `anneal` yet"):
-        engines.engine_for("cpu", "anneal")
+    with pytest.raises(ValueError, match=r"^the interpret engine has no `annealing` yet"):
+        engines.engine_for("cpu", "annealing")
     monkeypatch.delenv("SDP_ENGINE")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"^no CUDA device: torch finds none on this machine\.$"):
