@@ -203,11 +203,14 @@ def chebyshev_bound(
     k = 1
     while k < steps:
         part = min(batch, steps - k)
-        squares = chebyshev_steps(rows, diagonal, current, previous, part)
+        if part == 1:  # on the CPU, where a table of squares would cost a tenth of a small graph's step
+            made = [float(chebyshev_step(rows, diagonal, current, previous).max())]
+        else:
+            made = chebyshev_steps(rows, diagonal, current, previous, part).amax(1).tolist()
         if part % 2:
             current, previous = previous, current
         # Every step's norm is read, late or not: the rounding error is measured by the longest block of all.
-        for square in squares.amax(1).tolist():
+        for square in made:
             k, norm = k + 1, math.sqrt(square)
             growth.after(k, norm)
         if not norm <= too_long or (should_stop is not None and should_stop(value_of(growth.tau))):
