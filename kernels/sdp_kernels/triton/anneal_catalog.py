@@ -27,14 +27,16 @@ _BAR = (16, 20)  # instructions a spin update of degree 8, independent; AMD mult
 def entries() -> tuple[Entry, ...]:
     """Every kernel of annealing."""
     return (
-        Entry("anneal", f"{_ANNEAL}:_move_kernel", (_move("anneal"), _move("one_opt"))),
+        Entry(
+            "anneal", f"{_ANNEAL}:_move_kernel", (_move("anneal"), _move("one_opt"), _move("anneal", True))
+        ),
         Entry("anneal_heavy", f"{_ANNEAL}:_heavy_kernel", (_heavy_move(),)),
         Entry("anneal_places", f"{_ANNEAL}:_places_kernel", (_places(),)),
         Entry("anneal_changes", f"{_ANNEAL}:_changes_kernel", (_changes(),)),
         Entry("anneal_packed", f"{_MODULE}:_few_kernel", _few()),
         Entry("anneal_packed_table", f"{_MODULE}:_table_kernel", (_table(),)),
         Entry("anneal_packed_many", f"{_MODULE}:_many_kernel", (_many(),)),
-        Entry("anneal_packed_heavy", f"{_MODULE}:_heavy_kernel", (_heavy(11), _heavy(22))),
+        Entry("anneal_packed_heavy", f"{_MODULE}:_heavy_kernel", (_heavy(11), _heavy(22), _heavy(29))),
     )
 
 
@@ -77,18 +79,18 @@ _DECIDE = {
 }
 
 
-def _move(rule: str) -> Variant:
+def _move(rule: str, parts: bool = False) -> Variant:
     degree = 8
     bars = Bars(registers=128, resident_programs=4, instructions=60)
     return Variant(
-        rule,
+        f"{rule}-parts" if parts else rule,
         signature={
             **dict.fromkeys(("starts_ptr",), "*i64"),
             **dict.fromkeys(("counts_ptr", "targets_ptr", "indices_ptr"), "*i32"),
             "weights_ptr": "*fp32",
             **_DECIDE,
         },
-        constants={"RULE": rule, "PARTS": False, "ITEMS": ITEMS},
+        constants={"RULE": rule, "PARTS": parts, "ITEMS": ITEMS},
         launches=_LAUNCHES,
         work=Work(
             "spin update",
@@ -102,7 +104,7 @@ def _move(rule: str) -> Variant:
             looped=False,
         ),
         bars=bars,
-        target_bars={GFX942: bars._replace(instructions=72)},
+        target_bars={GFX942: bars._replace(instructions=76)},
         note=f"degree {degree}",
     )
 
@@ -178,7 +180,12 @@ def _few() -> tuple[Variant, ...]:
     ) -> Variant:
         """most: bars on instructions a unit, NVIDIA and AMD."""
         items, width, vector = tile("few", 1 << 20, words)
-        bars = Bars(instructions=most[0], registers=128, resident_programs=4, wide_loads=vector == 4)
+        bars = Bars(
+            instructions=most[0],
+            registers=128 if entries < 16 else 200,
+            resident_programs=4 if entries < 16 else 2,
+            wide_loads=vector == 4,
+        )
         return Variant(
             label,
             signature={
@@ -212,7 +219,7 @@ def _few() -> tuple[Variant, ...]:
                 looped=False,
             ),
             bars=bars,
-            target_bars={GFX942: bars._replace(instructions=most[1], registers=256)},
+            target_bars={GFX942: bars._replace(instructions=most[1], registers=256 if entries < 16 else 384)},
         )
 
     words = REPLICAS // WORD
@@ -220,6 +227,8 @@ def _few() -> tuple[Variant, ...]:
         variant("8", 8, words, False, False, _BAR),
         variant("8-signed", 8, words, True, False, _BAR),
         variant("8-shared", 8, words, False, True, (8, 10)),
+        variant("4", 4, words, False, False, (16, 20)),
+        variant("16", 16, words, False, False, (20, 28)),
         variant("8-32-replicas", 8, 1, False, False, (16, 26)),
     )
 
