@@ -26,6 +26,7 @@ _LOOK_ENTRIES = 1e10  # entries of V that sweeps on a device read between two lo
 
 _FAMILIES = ("graph", "replicas", "anneal")
 _PARTITION_BYTES = 10  # a vertex and partition: sign, gain, difference, label of its component, a packed bit
+_EDGE_BYTES = 15  # an entry, while edges are listed once each for cuts and crossovers; 6 are kept
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ def bytes_needed(n: int, entries: int, rank: int, method: str) -> int:
       arrays of their size while these are made, six blocks of 8 columns;
     - derandomization: second moments and second derivatives of each entry in float64 with their temporaries, 14
       copies of V (descent's own; `sdp.optim.descent`);
-    - polish: `words` of 32 partitions.
+    - polish: `words` of 32 partitions, and the list of edges.
     """
     always = 8 * (n + 1 + entries) + 2 * 16 * (n + entries // 128)
     wide = max(rank, min(64, 2 * rank))
-    stages = [32 * words(n) * _PARTITION_BYTES * n]
+    stages = [32 * words(n) * _PARTITION_BYTES * n + _EDGE_BYTES * entries]
     if method != "anneal":
         stages.append(4 * n * (2 * rank + wide) + 32 * entries + 6 * 64 * n)
     if method in DERANDOMIZERS:

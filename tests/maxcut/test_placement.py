@@ -98,6 +98,10 @@ class TestRoom:
         assert bytes_needed(10**6, 10**7, 64, "auto") < bytes_needed(10**6, 10**7, 64, "sosp")
         assert bytes_needed(10**6, 10**9, 16, "anneal") < bytes_needed(10**6, 10**9, 16, "auto")
 
+    def test_annealing_alone_lists_the_edges(self) -> None:
+        more = bytes_needed(10**6, 10**9, 16, "anneal") - bytes_needed(10**6, 10**8, 16, "anneal")
+        assert more >= 9 * 10**8 * (8 + 15)
+
     def test_a_thousand_million_entries_fit_on_80_gb(self) -> None:
         assert bytes_needed(2 * 10**7, 10**9, 16, "auto") < 0.9 * 80e9
 
