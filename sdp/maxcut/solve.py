@@ -151,7 +151,7 @@ def maxcut(
         )
     start = None if warm_start is None else check_warm_start(whole, warm_start)
     with _thread_count(threads):
-        compiled = rehearse(method, place.device)
+        place, compiled = _rehearsed(place, method)
         state = _Solve(
             whole,
             time_limit,
@@ -175,6 +175,23 @@ def maxcut(
                 state.timed("certificate", lambda: state.certify(certificate))
                 status = "optimal" if state.is_optimal() else status
         return state.result(status, method, threads, state.place)
+
+
+def _rehearsed(place: Place, method: str) -> tuple[Place, float]:
+    """The place with its inner loops compiled, and the seconds that took.
+
+    Where nobody asked for the GPU and its kernels cannot be compiled or run, whatever its compiler or driver raises
+    becomes a note, and the CPU solves.
+    """
+    try:
+        return place, rehearse(method, place.device)
+    except Exception as error:
+        if place.is_choice or place.device.type == "cpu":
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        note = f"solved on the CPU: kernels do not run on the GPU ({reason[0]})"
+        place = replace(choose("cpu", method), notes=(note,))
+        return place, rehearse(method, place.device)
 
 
 class _Solve(Search):

@@ -83,6 +83,23 @@ class TestChoice:
         assert place.notes[0] in quick(MIDDLE, method="sosp").notes
 
     @pytest.mark.usefixtures("gpu")
+    def test_a_gpu_that_runs_no_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rehearse = solve.rehearse
+
+        def fails_on_a_gpu(method: str, device: torch.device) -> float:
+            if device.type == "cuda":
+                raise RuntimeError("no kernel image for this device\nsecond line")
+            return rehearse(method, device)
+
+        monkeypatch.setattr(solve, "rehearse", fails_on_a_gpu)
+        result = quick(MIDDLE, device="auto", method="anneal")
+        assert result.device == "cpu"
+        note = "solved on the CPU: kernels do not run on the GPU (no kernel image for this device)"
+        assert note in result.notes
+        with pytest.raises(RuntimeError, match="no kernel image"):
+            quick(MIDDLE, device="cuda", method="anneal")
+
+    @pytest.mark.usefixtures("gpu")
     def test_an_environment_that_asks_for_the_cpu_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(placement, "engine_for", lambda device, family=None: "cpu")
         with pytest.raises(ValueError, match="SDP_ENGINE asks for the cpu engine"):
