@@ -7,10 +7,14 @@ belong to the graph; what must survive is allocated before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import triton
+
+
+FEWEST_RUNS = 8  # worth a recording, which waits for the device and frees memory: milliseconds
 
 
 class Captured:
@@ -22,6 +26,10 @@ class Captured:
     each call and not kept, so that tensors may be held weakly by whoever keeps a `Captured` for them; it must be the
     same one with the same tensors each time.
 
+    Args:
+        device: of the tensors.
+        runs: how many are expected; below `FEWEST_RUNS` nothing is recorded.
+
     >>> count = torch.zeros(1)
     >>> sweep = Captured(count.device)
     >>> for _ in range(3):
@@ -30,8 +38,9 @@ class Captured:
     3
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._records = device.type == "cuda" and not triton.knobs.runtime.interpret
+    def __init__(self, device: torch.device, runs: float = math.inf) -> None:
+        is_compiled = device.type == "cuda" and not triton.knobs.runtime.interpret
+        self._records = is_compiled and runs >= FEWEST_RUNS
         self._device = device
         self._is_warm = False
         self._graph: torch.cuda.CUDAGraph | None = None

@@ -78,7 +78,7 @@ def anneal(
         )
         state.add_(1)
 
-    captured = Captured(signs.device)
+    captured = Captured(signs.device, n_sweeps)
     for _ in range(n_sweeps):
         captured.run(sweep)
     _unpack(csr, packed, signs, gains)

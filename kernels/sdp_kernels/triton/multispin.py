@@ -108,7 +108,7 @@ def anneal_packed(
                     TOP=kinds.top_heavy, SHARED=flags["SHARED"])  # fmt: skip
         state.add_(1)
 
-    captured = Captured(packed.device)
+    captured = Captured(packed.device, n_sweeps)
     for _ in range(n_sweeps):
         captured.run(sweep)
 

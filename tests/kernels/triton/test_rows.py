@@ -119,6 +119,11 @@ def test_launches_are_run_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch)
         captured.run(launch)
     assert log == ["launch", "begin", "launch", "end", "replay", "replay", "replay"]
     log.clear()
+    brief = Captured(torch.device("cuda"), runs=_capture.FEWEST_RUNS - 1)
+    for _ in range(3):
+        brief.run(launch)
+    assert log == ["launch"] * 3
+    log.clear()
     monkeypatch.setattr(_capture.triton.knobs.runtime, "interpret", True)
     interpreted = Captured(torch.device("cuda"))
     for _ in range(3):
