@@ -10,7 +10,6 @@ size, beside that of one which imports the same and embeds nothing. Then the sam
 The page cache is dropped by posix_fadvise, which needs no rights; other readers of the file would spoil it.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -33,7 +32,9 @@ FEATURES, COMPONENTS = 10_000, 1024
 CLAIM, MEMORY_MIB = 1.3, 300.0
 READ_BYTES = 8 << 20
 KILLS = 3
+AFTER_A_RECORD = 0.5  # seconds, in which rows are written that the record does not know
 _EMBED = "import sys; from sdp.cli.main import main; sys.exit(main(sys.argv[1:]))"
+_OFTEN = "from sdp.jl import stream; stream.SYNC_SECONDS = 1.0; "  # 20 GB may take ten seconds, two records
 # Imports and compiles what an embedding needs, on rows of the same width that are no more than one block.
 _IDLE = """\
 import sys, numpy as np
@@ -92,19 +93,28 @@ def embed_words(data: Path, output: Path, kind: str) -> list[str]:
     ]
 
 
-def killed_and_resumed(data: Path, output: Path, kind: str, seconds: float) -> int:
-    """Runs the command with `KILLS` kills, evenly spread over the time it takes; rows done when the last run began."""
+def killed_and_resumed(data: Path, output: Path, kind: str) -> int:
+    """Runs the command with `KILLS` kills, each soon after progress was recorded; rows done when the last run began."""
     words = [sys.executable, "-c", *embed_words(data, output, kind), "--resume"]
+    words[2] = _OFTEN + words[2]
+    progress = output.with_name(f"{output.name}.progress")
     for _ in range(KILLS):
-        forget(data)  # from the page cache it would end sooner than the clock says
+        before = recorded(progress)
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=seconds / (KILLS + 2) + 2.0)  # two are the imports'
-            raise RuntimeError("the run ended before it could be killed; take more gigabytes.")
+        while recorded(progress) in (before, None):
+            if process.poll() is not None:
+                raise RuntimeError("the run ended before it could be killed; take more gigabytes.")
+            time.sleep(0.05)
+        time.sleep(AFTER_A_RECORD)
         process.send_signal(signal.SIGKILL)
         process.wait()
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return int(json.loads(done.stdout)["resumed_at"])
+
+
+def recorded(progress: Path) -> str | None:
+    """What the progress file says, if there is one; it is replaced in one step."""
+    return progress.read_text() if progress.exists() else None
 
 
 def digest(path: Path) -> str:
@@ -140,7 +150,7 @@ def measure(data: Path, output: Path, kind: str, repeats: int, kills: bool) -> R
     record |= {"resident_mib": max(memory), "imports_mib": idle, "repeats": repeats}
     if kills:
         expected = digest(output)
-        resumed_at = killed_and_resumed(data, output, kind, min(inside))
+        resumed_at = killed_and_resumed(data, output, kind)
         record |= {"kills": KILLS, "resumed_at": resumed_at, "same_bytes": digest(output) == expected}
     output.unlink()
     output.with_name(f"{output.name}.json").unlink()

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import torch
 import triton
 
-
 FEWEST_RUNS = 8  # worth a recording, which waits for the device and frees memory: milliseconds
 
 
