@@ -63,16 +63,19 @@ def choose(device: str, method: str) -> Place:
             return Place(torch.device(device), engine_on(device, method), is_choice=True)
         except ValueError as error:
             raise ValueError(f"`device` cuda cannot be used: {error}") from error
-    notes: tuple[str, ...] = ()
     if device == "auto" and torch.cuda.is_available():
         try:
             engine = engine_on("cuda", method)
         except ValueError as error:
-            notes = (f"solved on the CPU: {error}",)
-        else:
-            if engine == "triton":
-                return Place(torch.device("cuda"), engine)
-    return Place(torch.device("cpu"), engine_on("cpu", method), notes, is_choice=device == "cpu")
+            return cpu_instead(str(error), method)
+        if engine == "triton":
+            return Place(torch.device("cuda"), engine)
+    return Place(torch.device("cpu"), engine_on("cpu", method), is_choice=device == "cpu")
+
+
+def cpu_instead(reason: str, method: str) -> Place:
+    """The CPU, with a note that says why a GPU on which nobody insisted is not used."""
+    return Place(torch.device("cpu"), engine_on("cpu", method), (f"solved on the CPU: {reason}",))
 
 
 def engine_on(device: str, method: str = "auto") -> str:

@@ -34,7 +34,7 @@ from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import as_graph
 from sdp.maxcut.lattice import cut_step, rounded_down
-from sdp.maxcut.placement import Place, choose, no_room
+from sdp.maxcut.placement import Place, choose, cpu_instead, no_room
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.proof import PositiveWeights
@@ -189,8 +189,7 @@ def _rehearsed(place: Place, method: str) -> tuple[Place, float]:
         if place.is_choice or place.device.type == "cpu":
             raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        note = f"solved on the CPU: kernels do not run on the GPU ({reason[0]})"
-        place = replace(choose("cpu", method), notes=(note,))
+        place = cpu_instead(f"kernels do not run on the GPU ({reason[0]})", method)
         return place, rehearse(method, place.device)
 
 
@@ -256,8 +255,8 @@ class _Solve(Search):
             return problem.to(self.place.device)
         if self.place.is_choice:
             raise ValueError(f"`device` {self.place.device.type} cannot be used: {reason}")
-        self.place = choose("cpu", method)
-        self.notes.append(f"solved on the CPU: {reason}")
+        self.place = cpu_instead(reason, method)
+        self.notes += self.place.notes
         return problem
 
     def _solve(self, problem: Problem, method: str, max_rounds: float) -> None:
