@@ -1,12 +1,12 @@
 """Seeded families of graphs for tests and scaling: the same arguments give the same graph everywhere.
 
-    python tools/make_graphs.py torus --rows 100 --cols 200 --seed 81 --out G81-like.txt.gz
+    python -m tools.make_graphs torus --rows 100 --cols 200 --seed 81 --out G81-like.txt.gz
 
 Everything is vectorised; 10^7 edges take some seconds. The families and their sources: `random_sparse`
 (Erdős and Rényi's G(n, m)), `torus` (rudy's toroidal_grid_2D, the family of Gset's G11 and G81), `rmat`
 (Chakrabarti, Zhan and Faloutsos 2004), `preferential_attachment` (Barabási and Albert 1999, by the scheme
 of Batagelj and Brandes 2005), `planted_cut` (a hidden bisection that most edges cross), `triangulation` (Delaunay's, of
-random points: planar).
+random points: planar). `gset` makes graphs of the published collection again: see `tools/gset.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from scipy.spatial import Delaunay
 
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import write_graph
+from tools.gset import gset
 
 Weights = Literal["ones", "signs", "normal"]
 Int64 = NDArray[np.int64]
@@ -243,6 +244,7 @@ _FAMILIES: dict[str, tuple[Callable[..., Graph], dict[str, type]]] = {
     "attachment": (preferential_attachment, {"n": int, "degree": int, "weights": str}),
     "planted": (planted_cut, {"n": int, "average_degree": float, "across": float}),
     "triangulation": (triangulation, {"n": int, "weights": str}),
+    "gset": (gset, {"name": str}),
 }
 _OPTIONAL = ("weights", "across")
 
@@ -257,7 +259,8 @@ def main(arguments: list[str] | None = None) -> None:
             choices = get_args(Weights) if option == "weights" else None
             flag = f"--{option.replace('_', '-')}"
             command.add_argument(flag, type=kind, choices=choices, required=option not in _OPTIONAL)
-        command.add_argument("--seed", type=int, default=0)
+        if family != "gset":  # a published graph has the seed that it was published with
+            command.add_argument("--seed", type=int, default=0)
         command.add_argument("--out", required=True, help="file in rudy format; gzip when it ends in .gz")
     chosen = vars(parser.parse_args(arguments))
     make, out = _FAMILIES[chosen.pop("family")][0], chosen.pop("out")

@@ -15,7 +15,7 @@ from sdp.maxcut.graph import Graph
 from sdp.maxcut.io import read_graph
 from tools import make_graphs
 
-TOOL = Path(make_graphs.__file__)
+ROOT = Path(make_graphs.__file__).parent.parent
 
 FAMILIES: dict[str, Callable[[int], Graph]] = {
     "random": lambda seed: make_graphs.random_sparse(400, 6, "signs", seed),
@@ -159,7 +159,18 @@ def test_the_command_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_the_command_runs_from_the_shell(tmp_path: Path) -> None:
     path = tmp_path / "planted.txt"
-    command = [sys.executable, str(TOOL), "planted", "--n", "20", "--average-degree", "4", "--out", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "tools.make_graphs",
+        "planted",
+        "--n",
+        "20",
+        "--average-degree",
+        "4",
+        "--out",
+        str(path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
     assert read_graph(path).n_vertices == 20
