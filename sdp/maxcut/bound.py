@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdp.maxcut._sums import exact_sum
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.placement import between_looks, zeros
 from sdp.maxcut.problem import Problem
@@ -114,11 +115,11 @@ def largest_eigenvalue(problem: Problem, h: Tensor) -> float:
 
 def positive_weight_bound(graph: Graph) -> Bound:
     """No cut is worth more than all positive weights together; equality on bipartite graphs."""
-    weights = graph.weights64
-    positive = weights[weights > 0].tolist()
-    value = math.fsum(positive) / 2
+    weights = graph.weights if graph.exact_weights is None else graph.exact_weights
+    positive = weights[weights > 0]
+    value = exact_sum(positive) / 2
     # What the correctly rounded sum left out: only a sum rounded down must go up, or 0 would never be proved.
-    if not graph.is_integer and math.fsum([*positive, -2 * value]) > 0:
+    if not graph.is_integer and exact_sum(np.append(positive.astype(np.float64), -2 * value)) > 0:
         value = math.nextafter(value, math.inf)
     return Bound(value, "sum of positive weights", 0.0)
 
@@ -295,6 +296,6 @@ def _sum(x: Tensor) -> tuple[float, float]:
     that sum itself: 1e-9 of it at ten million vertices, where moving the vector to sum it exactly would take a second.
     """
     if x.device.type == "cpu":
-        return math.fsum(x.tolist()), 0.0
+        return exact_sum(x.numpy()), 0.0
     total, size = torch.stack((x.sum(), x.abs().sum())).tolist()
     return total, 1.01 * x.numel() * UNIT_ROUNDOFF * size

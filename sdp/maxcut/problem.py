@@ -17,14 +17,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from sdp.maxcut import _ordering
+from sdp.maxcut._sums import exact_sum
 from sdp.maxcut.graph import Graph
 from sdp_kernels.graph import CSR
 
-_INT32_MOST = 2**31 - 1
+_FLOAT32_MOST = 2.0**127  # the largest power of two that float32 holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,9 @@ class Problem:
     @cached_property
     def degrees(self) -> Tensor:
         """float64 (n,): sum of |w| over each vertex's edges, in problem units."""
-        return torch.segment_reduce(self.csr.weights.double().abs(), "sum", offsets=self.csr.indptr)
+        sums = np.empty(self.n_vertices)
+        _ordering.absolute_sums(self.csr.indptr.numpy(), self.csr.weights.numpy(), sums)
+        return torch.from_numpy(sums)
 
     def partition(self, signs: Tensor) -> NDArray[np.uint8]:
         """Sides of the graph's vertices, uint8 (n,) of 0 and 1, from signs int8 (n,) in problem order."""
@@ -114,109 +117,94 @@ class Problem:
 def prepare(graph: Graph) -> Problem:
     """Colours, renumbers and scales a graph.
 
-    Complexity: O(n log n + m log(degree)); 0.5 s for 2.4 M edges.
+    Complexity: O(n log n + m log(degree)).
     """
-    degrees = np.diff(graph.indptr)
-    kept = np.flatnonzero(degrees)
-    # A vertex before which k isolated ones were left out moves down by k.
-    compact = np.cumsum(degrees > 0) - 1
-    indptr = np.concatenate([[0], np.cumsum(degrees[kept])]).astype(np.int64)
-    indices = compact[graph.indices].astype(np.int32)
-
-    rank = _locality_rank(indptr, indices)
-    by_degree = np.lexsort((rank, -degrees[kept])).astype(np.int64)
-    colours = _greedy_colours(indptr, indices, by_degree)
-    order = np.lexsort((rank, colours)).astype(np.int64)
-    n_classes = int(colours.max()) + 1 if colours.size else 0
-    class_ptr = np.searchsorted(colours[order], np.arange(n_classes + 1)).astype(np.int64)
-
-    exact = graph.weights64
-    largest = float(np.abs(exact).max()) if exact.size else 0.0
-    # 2^1023 is the largest power of two: subnormal weights stay below 1.
-    scale = 2.0 ** min(-math.floor(math.log2(largest)), 1023) if largest > 0 else 1.0
-    weights = (exact * scale).astype(np.float32)
-    lost = float(np.abs(weights.astype(np.float64) - exact * scale).sum()) / 2
-    magnitudes = np.abs(weights[weights != 0])
-
-    rows = _renumber(indptr, indices, weights, order)
-    # Copied by numpy, which asks for huge pages as numba does not.
-    csr = CSR(*(torch.from_numpy(array.copy()) for array in rows))
+    kept, indptr, indices = _without_isolated(graph)
+    order, class_ptr = _order(indptr, indices)
+    weights, scale, lost = _scaled(graph)
+    magnitudes = np.abs(weights)
     return Problem(
         graph=graph,
-        csr=csr,
+        csr=_renumbered(indptr, indices, weights, order),
         class_ptr=torch.from_numpy(class_ptr),
         order=kept[order],
         scale=scale,
-        total_weight=math.fsum(weights) / 2,
-        absolute_weight=math.fsum(np.abs(weights)) / 2,
+        total_weight=exact_sum(weights) / 2,
+        absolute_weight=exact_sum(magnitudes) / 2,
         lost_weight=lost,
-        unit=float(np.median(magnitudes)) if magnitudes.size else 1.0,
+        unit=_median(magnitudes),
     )
 
 
-def _locality_rank(indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Place of each vertex in reverse Cuthill-McKee order."""
-    import scipy.sparse
-    from scipy.sparse.csgraph import reverse_cuthill_mckee
+def _without_isolated(graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """The vertices that have an edge, rising, and rows of the graph that they induce; read-only."""
+    degrees = np.diff(graph.indptr)
+    kept = np.flatnonzero(degrees)
+    if kept.size == degrees.size:
+        return kept, graph.indptr, graph.indices
+    # A vertex before which k isolated ones were left out moves down by k.
+    compact = np.cumsum(degrees > 0, dtype=np.int32) - np.int32(1)
+    indptr = np.concatenate([[0], np.cumsum(degrees[kept])]).astype(np.int64)
+    indices = compact[graph.indices]
+    indptr.flags.writeable = indices.flags.writeable = False  # as a graph's: one type for the compiled loops
+    return kept, indptr, indices
 
+
+def _order(
+    indptr: NDArray[np.int64], indices: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Vertices by (colour, reverse Cuthill-McKee rank), and where each colour begins."""
     n = indptr.size - 1
-    if n == 0:
-        return np.empty(0, np.int64)
-    if indices.size > _INT32_MOST:  # scipy's routine counts entries in 32 bits: keep the order of the file
-        return np.arange(n, dtype=np.int64)
-    pattern = scipy.sparse.csr_array(
-        (np.ones(indices.size, np.int8), indices, indptr.astype(np.int32)), shape=(n, n)
-    )
-    rank = np.empty(n, np.int64)
-    rank[reverse_cuthill_mckee(pattern, symmetric_mode=True)] = np.arange(n)
-    return rank
+    degree = np.diff(indptr).astype(np.int32)
+    near, order, colours = (np.empty(n, np.int32) for _ in range(3))
+    _ordering.cuthill_mckee(indptr, indices, degree, np.argsort(degree), near)
+    near = near[::-1].copy()
+    largest = int(degree.max(initial=0))
+    _ordering.sorted_by(largest - degree, largest + 1, near, order)
+    n_classes = _ordering.greedy_colours(indptr, indices, order, colours)
+    class_ptr = _ordering.sorted_by(colours, n_classes, near, order)
+    return order, class_ptr
 
 
-@njit(cache=True, nogil=True)
-def _greedy_colours(
-    indptr: NDArray[np.int64], indices: NDArray[np.int32], order: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """Gives each vertex, in this order, the least colour that no neighbour has: int32 (n,)."""
-    n = len(order)
-    colours = np.full(n, -1, np.int32)
-    taken_by = np.full(n + 1, -1, np.int64)
-    for i in order:
-        for entry in range(indptr[i], indptr[i + 1]):
-            colour = colours[indices[entry]]
-            if colour >= 0:
-                taken_by[colour] = i
-        colour = 0
-        while taken_by[colour] == i:
-            colour += 1
-        colours[i] = colour
-    return colours
+def _scaled(graph: Graph) -> tuple[NDArray[np.float32], float, float]:
+    """Weights float32 (2m,) times a power of two, that power, and the sum of |rounded - exact| over the edges."""
+    if graph.exact_weights is None:
+        magnitudes = np.abs(graph.weights)
+        largest = float(magnitudes.max(initial=0.0))
+        scale = _power(largest)
+        least = float(magnitudes.min(initial=np.inf)) or float(magnitudes[magnitudes > 0].min(initial=np.inf))
+        if scale <= _FLOAT32_MOST and least * scale >= np.finfo(np.float32).smallest_normal:
+            return graph.weights * np.float32(scale), scale, 0.0
+    exact = graph.weights64
+    scale = _power(float(np.abs(exact).max(initial=0.0)))
+    weights = (exact * scale).astype(np.float32)
+    return weights, scale, float(np.abs(weights.astype(np.float64) - exact * scale).sum()) / 2
 
 
-@njit(cache=True, nogil=True)
-def _renumber(
+def _power(largest: float) -> float:
+    """The power of two that brings this number between 1 and 2, if 2^1023 does; 1 for 0."""
+    return 2.0 ** min(-math.floor(math.log2(largest)), 1023) if largest > 0 else 1.0
+
+
+def _median(magnitudes: NDArray[np.float32]) -> float:
+    """Of the numbers that are not 0; 1 if there are none."""
+    least, largest = float(magnitudes.min(initial=np.inf)), float(magnitudes.max(initial=0.0))
+    if largest == 0.0:
+        return 1.0
+    if least == largest:
+        return largest
+    return float(np.median(magnitudes if least else magnitudes[magnitudes != 0]))
+
+
+def _renumbered(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     weights: NDArray[np.float32],
-    order: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Rows of the graph whose vertex k is vertex order[k] here, columns rising within a row.
-
-    Walking the new columns in order and appending each to its neighbours' rows leaves every row sorted.
-    """
-    n = len(order)
-    place = np.empty(n, np.int64)
-    new_indptr = np.zeros(n + 1, np.int64)
-    for k in range(n):
-        place[order[k]] = k
-        new_indptr[k + 1] = new_indptr[k] + indptr[order[k] + 1] - indptr[order[k]]
-    new_indices = np.empty(len(indices), np.int32)
-    new_weights = np.empty(len(indices), np.float32)
-    end = new_indptr[:-1].copy()
-    for k in range(n):
-        i = order[k]
-        for entry in range(indptr[i], indptr[i + 1]):
-            row = place[indices[entry]]
-            new_indices[end[row]] = k
-            new_weights[end[row]] = weights[entry]
-            end[row] += 1
-    return new_indptr, new_indices, new_weights
+    order: NDArray[np.int32],
+) -> CSR:
+    """Rows of the graph whose vertex k is vertex order[k] here, in arrays of numpy's, which asks for huge pages."""
+    new_indptr, new_indices, new_weights = map(np.empty_like, (indptr, indices, weights))
+    pairs = np.empty(indices.size, np.int64)
+    _ordering.renumber(indptr, indices, weights.view(np.int32), order, new_indptr, pairs)
+    _ordering.split(pairs, new_indices, new_weights.view(np.int32))
+    return CSR(*map(torch.from_numpy, (new_indptr, new_indices, new_weights)))

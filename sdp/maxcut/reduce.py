@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdp.maxcut import _elimination
 from sdp.maxcut._elimination import RULES, TWINS, Log
+from sdp.maxcut._sums import exact_sum
 from sdp.maxcut.bound import UNIT_ROUNDOFF
 from sdp.maxcut.graph import Graph
 
@@ -186,7 +187,7 @@ def _reduction(graph: Graph, net: _elimination.Network, log: Log, unit: float, e
     return Reduction(
         original=graph,
         graph=Graph.from_edges(place[u], place[v], w, n_vertices=kept.size),
-        constant=math.fsum(used.constant) * unit,
+        constant=exact_sum(used.constant) * unit,
         unit=unit_left,
         lost_weight=0.0 if exact else float(net.lost[0]) * (1 + 2.0**-20),
         is_exact=exact,
@@ -201,7 +202,7 @@ def _grid(w: NDArray[np.float64]) -> float:
     if not w.size:
         return 1.0
     lowest = float(_lowest_bits(w).min())
-    total = math.log2(math.fsum(np.abs(w)))
+    total = math.log2(exact_sum(np.abs(w)))
     finest = math.ceil(total) - _EXACT_BITS
     unit = max(finest, lowest - _MOST_HALVINGS, _LOWEST_EXPONENT)
     return float(2.0**unit) if unit <= lowest else 0.0
