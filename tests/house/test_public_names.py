@@ -186,6 +186,8 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
         "laplacian_product",
         "mixing_sweep",
         "mixing_sweeps",
+        "offers_rounded_steps",
+        "rounded_chebyshev_step",
     },
     "hadamard": {"fwht", "padded", "srht"},
     "probit_cut": {

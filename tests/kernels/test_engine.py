@@ -154,3 +154,14 @@ def test_the_cpu_engine_needs_no_triton() -> None:
     assert run_alone(missing + SENTENCE, SDP_ENGINE="interpret") == (
         "the interpret engine needs the package triton: pip install triton."
     )
+
+
+def test_rounded_steps_are_the_cpu_engines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    csr = cuts.csr_of(cuts.sparse_random(5, 2.0, 0))
+    assert graph.offers_rounded_steps(csr)
+    monkeypatch.setenv("SDP_ENGINE", "interpret")
+    assert not graph.offers_rounded_steps(csr)
+    n = csr.n_vertices
+    ones, block = torch.ones(n, dtype=torch.float64), torch.ones(n, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"^`rounded_chebyshev_step` is the CPU engine's alone; use `cheby"):
+        graph.rounded_chebyshev_step(csr, ones, ones, 1.0, (block, block.float()), (block, block.float()))

@@ -47,8 +47,9 @@ GRAPHS = {
     "star": star(300),
 }
 GRAPH_CASES = pytest.mark.parametrize("W", GRAPHS.values(), ids=GRAPHS.keys())
-# 1 and 3: narrower than a vector; 4, 16: whole vectors; 33: vectors and a rest.
-WIDTHS = pytest.mark.parametrize("width", [1, 3, 4, 16, 33])
+# 1, 3, 4: narrower than a vector of the gathers; 16, 112: vectors by one, and by four, two and one; 33: vectors and a
+# rest.
+WIDTHS = pytest.mark.parametrize("width", [1, 3, 4, 16, 33, 112])
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,7 @@ def test_products(W: cuts.Matrix, width: int, dtype: torch.dtype) -> None:
 
 
 @GRAPH_CASES
-@pytest.mark.parametrize("width", [1, 4, 33])
+@pytest.mark.parametrize("width", [1, 4, 8, 33])
 def test_chebyshev_step_is_the_recurrence(W: cuts.Matrix, width: int) -> None:
     csr = double(cuts.csr_of(W))
     W = cuts.dense(csr)
@@ -129,6 +130,26 @@ def test_chebyshev_steps_are_so_many_steps(n_steps: int) -> None:
         X, previous = previous, X
     assert squares.shape == (n_steps, 3)
     assert all(torch.equal(*pair) for pair in zip(together, one_by_one, strict=True))
+
+
+@GRAPH_CASES
+@pytest.mark.parametrize("width", [1, 8, 33])
+def test_rounded_chebyshev_step(W: cuts.Matrix, width: int) -> None:
+    csr = cuts.csr_of(W)
+    n, W = len(W), cuts.dense(csr)
+    diagonal, root, factor = normal(n), normal(n, seed=2).abs() + 0.5, -1.7
+    X, previous = normal(n, width), normal(n, width, seed=1)
+    rounded, overwritten = (root[:, None] * X).float(), torch.full((n, width), torch.nan)
+    before = previous.clone()
+    squares = graph.rounded_chebyshev_step(csr, diagonal, root, factor, (X, rounded), (previous, overwritten))
+    # From the rounded rows themselves, so that nothing is left of single precision.
+    Z, M = rounded.double().numpy(), W + np.diag(diagonal.numpy())
+    scale = factor * root[:, None].numpy()
+    expected = 2 * X.numpy() - before.numpy() + scale * (M @ Z)
+    size = 2 * np.abs(X.numpy()) + np.abs(before.numpy()) + np.abs(scale) * (np.abs(M) @ np.abs(Z))
+    assert_close(previous, expected, size)
+    assert_close(squares, (expected**2).sum(0), 2 * (size**2).sum(0))
+    assert torch.equal(overwritten, (root[:, None] * previous).float())
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 30])
@@ -337,14 +358,16 @@ def test_a_row_longer_than_any_block() -> None:
 def test_bits_do_not_depend_on_threads(name: str) -> None:
     csr = cuts.csr_of(GRAPHS[name])
     n = csr.n_vertices
-    X, V, diagonal = normal(n, 7), unit_rows(n, 12), normal(n)
+    X, V, diagonal = normal(n, 8), unit_rows(n, 28), normal(n)
     signs = torch.where(normal(3, n) > 0, 1, -1).to(torch.int8)
 
     def work() -> tuple[torch.Tensor, ...]:
         previous = X.clone()
         squares = graph.chebyshev_step(double(csr), diagonal, X, previous)
         product = graph.adjacency_product(double(csr), X)
-        return previous, squares, product, *graph.fields(csr, V), graph.gains(csr, signs)
+        block, rounded = X.clone(), X.float()
+        graph.rounded_chebyshev_step(csr, diagonal, diagonal, 0.5, (X, X.float()), (block, rounded))
+        return previous, squares, product, block, rounded, *graph.fields(csr, V), graph.gains(csr, signs)
 
     same_bits_for_any_threads(work)
 
@@ -438,6 +461,21 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: graph.chebyshev_step(double(SQUARE), D6, X6, torch.cat([X6, X6], 1)),
         ValueError,
         "`X` and `previous` must share a shape; got (6, 2), (6, 4).",
+    ),
+    "rounded dtype": (
+        lambda: graph.rounded_chebyshev_step(SQUARE, D6, D6, 1.0, (X6, X6), (X6.clone(), X6.float())),
+        TypeError,
+        "`X[1]` must be torch.float32; got torch.float64.",
+    ),
+    "rounded shape": (
+        lambda: graph.rounded_chebyshev_step(SQUARE, D6, D6, 1.0, (X6, X6.float()), (X6.clone(), V6)),
+        ValueError,
+        "`X` and `previous` must share a shape; got (6, 2), (6, 2), (6, 2), (6, 4).",
+    ),
+    "root": (
+        lambda: graph.rounded_chebyshev_step(SQUARE, D6, D6[1:], 1.0, (X6, X6.float()), (X6, X6.float())),
+        ValueError,
+        "`root` must be contiguous with shape (6,); got (5,).",
     ),
     "steps": (
         lambda: graph.chebyshev_steps(double(SQUARE), D6, X6, X6.clone(), -2),

@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdp_kernels.cpu._blocks import SERIAL_WORK, threads_worth
+from sdp_kernels.cpu._gather import (
+    gather_8_double,
+    gather_8_widened,
+    gather_16,
+    gather_16_double,
+    gather_32,
+    gather_64,
+)
 from sdp_kernels.graph import CSR
 
 BLOCK = 256  # rows a task: small enough to balance rows of unequal length, large enough to hide the call
@@ -54,6 +62,31 @@ def chebyshev_steps(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor, n_s
         squares[step] = chebyshev_step(csr, diagonal, X, previous)
         X, previous = previous, X
     return squares
+
+
+def rounded_chebyshev_step(
+    csr: CSR,
+    diagonal: Tensor,
+    root: Tensor,
+    factor: float,
+    X: tuple[Tensor, Tensor],
+    previous: tuple[Tensor, Tensor],
+) -> Tensor:
+    """See the public operation."""
+    squares = torch.zeros((-(-csr.n_vertices // BLOCK), X[0].shape[1]), dtype=torch.float64)
+    arrays = (csr.indptr.numpy(), csr.indices.numpy(), csr.weights.numpy(), diagonal.numpy(), root.numpy())
+    (new, new_rounded), (old, old_rounded) = X, previous
+    with threads_worth(csr.indices.numel() * new.shape[1]):
+        _rounded_chebyshev_step(
+            *arrays,
+            factor,
+            new.numpy(),
+            new_rounded.numpy(),
+            old.numpy(),
+            old_rounded.numpy(),
+            squares.numpy(),
+        )
+    return squares.sum(0)
 
 
 def mixing_sweeps(
@@ -124,19 +157,68 @@ def _chebyshev_step(
     squares: NDArray[np.float64],
 ) -> None:
     n, c = X.shape
+    entries, values, rows, last = indices.ctypes.data, weights.ctypes.data, X.ctypes.data, len(indices) - 1
     for block in prange((n + BLOCK - 1) // BLOCK):
         acc = np.empty(c, np.float64)
         for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
             for k in range(c):
                 acc[k] = diagonal[i] * X[i, k]
-            for entry in range(indptr[i], indptr[i + 1]):
-                j, weight = indices[entry], weights[entry]
-                for k in range(c):
-                    acc[k] += weight * X[j, k]
+            if c == 8:
+                gather_8_double(entries, values, indptr[i], indptr[i + 1], last, rows, 8 * c, acc.ctypes.data)
+            else:
+                for entry in range(indptr[i], indptr[i + 1]):
+                    j, weight = indices[entry], weights[entry]
+                    for k in range(c):
+                        acc[k] += weight * X[j, k]
             for k in range(c):
                 new = 2.0 * acc[k] - previous[i, k]
                 previous[i, k] = new
                 squares[block, k] += new * new
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
+def _rounded_chebyshev_step(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    diagonal: NDArray[np.float64],
+    root: NDArray[np.float64],
+    factor: float,
+    X: NDArray[np.float64],
+    X_rounded: NDArray[np.float32],
+    previous: NDArray[np.float64],
+    previous_rounded: NDArray[np.float32],
+    squares: NDArray[np.float64],
+) -> None:
+    n, c = X.shape
+    entries, values, rows, last = (
+        indices.ctypes.data,
+        weights.ctypes.data,
+        X_rounded.ctypes.data,
+        len(indices) - 1,
+    )
+    for block in prange((n + BLOCK - 1) // BLOCK):
+        acc = np.empty(c, np.float64)
+        sums = np.zeros(c, np.float64)
+        for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
+            for k in range(c):
+                acc[k] = diagonal[i] * X_rounded[i, k]
+            if c == 8:
+                gather_8_widened(
+                    entries, values, indptr[i], indptr[i + 1], last, rows, 4 * c, acc.ctypes.data
+                )
+            else:
+                for entry in range(indptr[i], indptr[i + 1]):
+                    j, weight = indices[entry], np.float64(weights[entry])
+                    for k in range(c):
+                        acc[k] += weight * X_rounded[j, k]
+            scale = factor * root[i]
+            for k in range(c):
+                new = 2.0 * X[i, k] - previous[i, k] + scale * acc[k]
+                previous[i, k] = new
+                previous_rounded[i, k] = np.float32(root[i] * new)
+                sums[k] += new * new
+        squares[block] = sums
 
 
 @njit(cache=True, nogil=True, parallel=True, fastmath=FUSED)
@@ -181,10 +263,7 @@ def _mix_rows(
         field, old = np.empty_like(g), np.empty_like(g)
     for i in range(first, last):
         g[:] = 0
-        for entry in range(indptr[i], indptr[i + 1]):
-            j, weight = indices[entry], weights[entry]
-            for k in range(r):
-                g[k] += weight * V[j, k]
+        _gather_row(indptr, indices, weights, i, V, g)
         square = np.float32(0)
         for k in range(r):
             square += g[k] * g[k]
@@ -214,6 +293,38 @@ def _mix_rows(
             changes[i] = change
 
 
+@njit(cache=True, nogil=True, fastmath=FUSED)
+def _gather_row(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    i: int,
+    V: NDArray[np.float32],
+    g: NDArray[np.float32],
+) -> None:
+    """Adds sum_j w_ij v_j to g."""
+    r, begin, end = V.shape[1], indptr[i], indptr[i + 1]
+    if r % 16:
+        for entry in range(begin, end):
+            j, weight = indices[entry], weights[entry]
+            for k in range(r):
+                g[k] += weight * V[j, k]
+        return
+    entries, values, last = indices.ctypes.data, weights.ctypes.data, len(indices) - 1
+    k = 0
+    while k < r:
+        rows, out = V.ctypes.data + 4 * k, g.ctypes.data + 4 * k
+        if r - k >= 64:
+            gather_64(entries, values, begin, end, last, rows, 4 * r, out)
+            k += 64
+        elif r - k >= 32:
+            gather_32(entries, values, begin, end, last, rows, 4 * r, out)
+            k += 32
+        else:
+            gather_16(entries, values, begin, end, last, rows, 4 * r, out)
+            k += 16
+
+
 @njit(cache=True, nogil=True)
 def _nearest_half(x: np.float32) -> np.float32:
     """Nearest float16, ties to even, of |x| below 65,520, as a float32."""
@@ -234,13 +345,26 @@ def _fields(
     products: NDArray[np.float64],
 ) -> None:
     n, r = V.shape
+    entries, values, rows, last = indices.ctypes.data, weights.ctypes.data, V.ctypes.data, len(indices) - 1
+    in_vectors = r - r % 16
     for block in prange((n + BLOCK - 1) // BLOCK):
         g = np.empty(r, np.float64)
         for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
             g[:] = 0
-            for entry in range(indptr[i], indptr[i + 1]):
+            for k in range(0, in_vectors, 16):
+                gather_16_double(
+                    entries,
+                    values,
+                    indptr[i],
+                    indptr[i + 1],
+                    last,
+                    rows + 4 * k,
+                    4 * r,
+                    g.ctypes.data + 8 * k,
+                )
+            for entry in range(indptr[i], indptr[i + 1] if in_vectors < r else indptr[i]):
                 j, weight = indices[entry], np.float64(weights[entry])
-                for k in range(r):
+                for k in range(in_vectors, r):
                     g[k] += weight * V[j, k]
             square = 0.0
             product = 0.0
