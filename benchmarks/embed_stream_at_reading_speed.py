@@ -2,8 +2,8 @@
 
 A float32 .npy of 10,000 columns (made by `tools/make_embedding_data.py` if it is not there) is read once by
 `readinto` and embedded in 1,024 columns, in turn, each from a cold page cache. Memory is the process's largest resident
-size, beside that of one which imports the same and embeds nothing. Then the same command is killed three times
-(SIGKILL) and resumed, and its bytes are compared.
+size, beside that of one which imports the same and embeds two rows (and which compiles, where nothing has before). Then
+the same command is killed three times (SIGKILL) and resumed, and its bytes are compared.
 
     python -m benchmarks.embed_stream_at_reading_speed --data /tmp/big.npy --gigabytes 20
 
@@ -29,7 +29,7 @@ from tools import make_embedding_data
 QUESTION = "embed_stream_at_reading_speed"
 KEY = ("kind", "gigabytes", "n_components")
 FEATURES, COMPONENTS = 10_000, 1024
-CLAIM, MEMORY_MIB = 1.3, 300.0
+CLAIM, MEMORY_MB = 1.3, 300.0  # MB of 10^6 bytes, all that is resident
 READ_BYTES = 8 << 20
 KILLS = 3
 AFTER_A_RECORD = 0.5  # seconds, in which rows are written that the record does not know
@@ -39,7 +39,7 @@ _OFTEN = "from sdp.jl import stream; stream.SYNC_SECONDS = 1.0; "  # 20 GB may t
 _IDLE = """\
 import sys, numpy as np
 from sdp.cli import embed, main
-from sdp.jl import dimension, stream
+from sdp.jl import sources_extra, stream
 from sdp.jl.maps import Map
 Map(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])).apply(np.ones((2, int(sys.argv[2])), np.float32))
 """
@@ -190,9 +190,9 @@ def broken_claims(records: list[Record]) -> list[str]:
         name = f"{record['kind']}, {record['gigabytes']} GB"
         if record["kind"] == "sparse" and record["ratio"] > CLAIM:
             found.append(f"{name}: {record['ratio']:.2f} times the reading, not {CLAIM}.")
-        beyond = record["resident_mib"] - record["imports_mib"]
-        if beyond > MEMORY_MIB:
-            found.append(f"{name}: {beyond:.0f} MiB beyond imports, not {MEMORY_MIB:.0f}.")
+        resident = record["resident_mib"] * 2**20 / 1e6
+        if resident > MEMORY_MB:
+            found.append(f"{name}: {resident:.0f} MB resident, not {MEMORY_MB:.0f}.")
         if record.get("same_bytes") is False:
             found.append(f"{name}: killed and resumed, the bytes differ.")
     return found

@@ -17,8 +17,10 @@ import importlib.util
 import os
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 ENGINES = ("cpu", "triton", "interpret")
 _ENGINE_OF_DEVICE = {"cpu": "cpu", "cuda": "triton"}
@@ -28,11 +30,11 @@ if os.environ.get("SDP_ENGINE") == "interpret" and "triton" not in sys.modules:
     os.environ[_INTERPRET] = "1"
 
 
-def engine(*tensors: torch.Tensor) -> str:
+def engine(*tensors: Any) -> str:
     """Name of the engine that runs operations on these tensors.
 
     Args:
-        tensors: the operation's tensors, all on one device.
+        tensors: the operation's tensors, all on one device; numpy arrays lie on the CPU.
 
     Returns:
         "cpu", "triton" or "interpret".
@@ -41,11 +43,10 @@ def engine(*tensors: torch.Tensor) -> str:
         ValueError: the tensors lie on several devices, on a device without an engine, or `SDP_ENGINE`
             names no engine.
     """
-    devices = {tensor.device for tensor in tensors}
-    if len(devices) > 1:
-        named = ", ".join(sorted(map(str, devices)))
-        raise ValueError(f"tensors must lie on one device; got {named}.")
-    return engine_of(next(iter(devices)).type if devices else "cpu")
+    places = {_place(tensor) for tensor in tensors}
+    if len(places) > 1:
+        raise ValueError(f"tensors must lie on one device; got {', '.join(sorted(places))}.")
+    return engine_of(_device_type(*tensors))
 
 
 def engine_of(device_type: str) -> str:
@@ -67,14 +68,14 @@ def is_installed(name: str, family: str | None = None) -> bool:
     return importlib.util.find_spec(place if family is None else f"{place}.{family}") is not None
 
 
-def twin(family: str, *tensors: torch.Tensor) -> ModuleType:
+def twin(family: str, *tensors: Any) -> ModuleType:
     """The module that implements a family of operations for the device of these tensors.
 
     Raises:
         ValueError: as `engine`, `twin_of`.
     """
     name = engine(*tensors)
-    return _load(family, name, tensors[0].device.type if tensors else "cpu")
+    return _load(family, name, _device_type(*tensors))
 
 
 def twin_on(family: str, device: torch.device) -> ModuleType:
@@ -119,6 +120,16 @@ def _load(family: str, name: str, device_type: str) -> ModuleType:
     if name == "interpret":
         os.environ[_INTERPRET] = "1"  # read at the import of triton, and again for every kernel
     return importlib.import_module(f"{__package__}.{_folder(name)}.{family}")
+
+
+def _place(tensor: Any) -> str:
+    """Where it lies, "cuda:0"; numpy's arrays say "cpu", or before numpy 2 nothing."""
+    return str(getattr(tensor, "device", "cpu"))
+
+
+def _device_type(*tensors: Any) -> str:
+    """Type of the first one's device."""
+    return _place(tensors[0]).partition(":")[0] if tensors else "cpu"
 
 
 @functools.cache

@@ -20,6 +20,8 @@ sets how far the tail reaches, and is a named choice:
 Signs take all 128 bits of a call, counted by column // 128 with the purpose's top bit set, so that they never share a
 word with numbers of the same purpose: column's bit is bit column % 32 of word column % 128 // 32.
 
+torch is imported by the first call, so that what is made inside of other operations on numpy arrays needs none.
+
 Bits are equal on all engines; float32 normals agree to 2e-6 relative (both are within 1e-6 of exact arithmetic on the
 same words).
 
@@ -30,11 +32,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from sdp_kernels._engine import twin_on
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 PURPOSE_PLAIN = 0  # what a user asks for directly
 PURPOSE_SAMPLES = 1  # the samples of a Gaussian expectation
@@ -78,6 +82,8 @@ def uniform_bits(
     >>> uniform_bits((1, 4), seed=0).tolist()  # the authors' known answer for a key and a counter of zeros
     [[1713891541, -513161843, -1135104948, -1694442536]]
     """
+    import torch
+
     n_rows, n_columns = _check_shape(shape)
     place = torch.device(device)
     position = _check_position(n_rows, n_columns, seed, purpose, row_offset, column_offset)
@@ -127,6 +133,8 @@ def normal(
     >>> bool((whole[4:, 5:8] == part).all())
     True
     """
+    import torch
+
     n_rows, n_columns = _check_shape(shape)
     position = _check_position(n_rows, n_columns, seed, purpose, row_offset, column_offset)
     if bits not in RESOLUTIONS:
@@ -176,6 +184,8 @@ def rademacher(
     >>> rademacher(8, seed=1).tolist()
     [-1, 1, 1, 1, -1, -1, 1, -1]
     """
+    import torch
+
     n_rows, n_columns = _check_shape(shape)
     place = torch.device(device)
     seed, purpose, *offsets = _check_position(n_rows, n_columns, seed, purpose, row_offset, column_offset)
@@ -216,6 +226,8 @@ def _check_position(
 def _check_out(
     out: Tensor, shape: int | Sequence[int], dtype: torch.dtype | None, device: torch.device | str | None
 ) -> None:
+    import torch
+
     sizes = _sizes(shape)
     if tuple(out.shape) != sizes:
         raise ValueError(f"`out` must have shape {sizes}; got {tuple(out.shape)}.")

@@ -19,14 +19,17 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from sdp_kernels import gaussian as _gaussian
-from sdp_kernels._engine import twin
-from sdp_kernels.projection import SIGNS_STREAM, Rows, SparseRows, check_result, check_rows, check_seed
+from sdp_kernels._engine import host_twin
+from sdp_kernels._rows import Array, Arrays, Rows, check_result, check_rows, is_sparse, is_tensor, on_engine
+from sdp_kernels.projection import SIGNS_STREAM, check_seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PURPOSE_SIGNS, PURPOSE_ROWS = 205, 206
 
@@ -40,51 +43,65 @@ def padded(n_features: int) -> int:
     return 1 << max(0, n_features - 1).bit_length()
 
 
-def fwht(X: Tensor, *, out: Tensor | None = None) -> Tensor:
+@overload
+def fwht(X: Tensor, *, out: Tensor | None = None) -> Tensor: ...
+@overload
+def fwht(X: Array, *, out: Array | None = None) -> Array: ...
+def fwht(X: Any, *, out: Any = None) -> Any:
     """Hadamard transform of every row, not normalised.
 
     Args:
-        X: (n, D) float32, float64, float16, bfloat16 or uint8, any strides.
-        out: takes the result instead of a new tensor: (n, N), row-major; may be X itself where D = N.
+        X: (n, D) float32, float64, float16, bfloat16 or uint8, any strides; a tensor or a numpy array.
+        out: takes the result instead of a new tensor or array: (n, N), row-major; may be X itself where D = N.
 
     Returns:
-        (n, N), float64 of float64 input and float32 otherwise.
+        (n, N), float64 of float64 input and float32 otherwise; of X's kind.
 
     Raises:
         TypeError, ValueError: another dtype, shape or device.
 
     Complexity: n N log2 N sums.
 
+    >>> import torch
     >>> fwht(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist()
     [[10.0, -2.0, -4.0, 0.0]]
     """
-    if isinstance(X, SparseRows):
+    if is_sparse(X):
         raise TypeError("`X` must be a dense matrix: a transformed row has no zeros to leave out.")
     n, n_features = check_rows(X)
     out = check_result(X, n, padded(n_features), out)
     if not n or not n_features:
-        return out.zero_()
-    twin("hadamard", X, out).fwht(X.detach(), out)
+        out[...] = 0
+        return out
+    twin, rows, target = on_engine("hadamard", X, out)
+    twin.fwht(rows, target)
     return out
 
 
-def srht(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) -> Tensor:
+@overload
+def srht(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) -> Tensor: ...
+@overload
+def srht(X: Arrays, n_components: int, *, seed: int, out: Array | None = None) -> Array: ...
+def srht(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None) -> Any:
     """Project rows by random signs, a Hadamard transform and a sample of its components.
 
     Args:
-        X: (n, D) float32, float64, float16, bfloat16 or uint8, dense with any strides, or `SparseRows`.
+        X: (n, D) float32, float64, float16, bfloat16 or uint8, dense with any strides, or `SparseRows`; or a numpy
+            array, or `SparseArrays`, for which torch is not imported.
         n_components: k, at most N.
         seed: key of the map, 0 <= seed < 2^63.
-        out: takes the result instead of a new tensor: (n, k), row-major.
+        out: takes the result instead of a new tensor or array: (n, k), row-major.
 
     Returns:
-        (n, k), float64 of float64 input and float32 otherwise; `out` if it was given.
+        (n, k), float64 of float64 input and float32 otherwise, a tensor of tensors and an array of arrays; `out` if it
+        was given.
 
     Raises:
         TypeError, ValueError: another dtype, shape, device; sparse rows that are none; k above N.
 
     Complexity: n N log2 N sums; sparse rows of few entries sum columns of H instead, k operations an entry.
 
+    >>> import torch
     >>> X = torch.tensor([[3.0, 4.0]])
     >>> float(srht(X, 2, seed=5).norm())
     5.0
@@ -98,22 +115,29 @@ def srht(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) ->
     out = check_result(X, n, n_components, out)
     key = (check_seed(seed), PURPOSE_SIGNS | SIGNS_STREAM, 1 / math.sqrt(n_components))
     if not n or not n_features:
-        return out.zero_()
-    samples = sampled_rows(N, n_components, seed=seed)
-    if isinstance(X, SparseRows):
-        twin("hadamard", X.values, out).srht_of_rows(X[:3], n_features, N, samples, out, *key)
+        out[...] = 0
+        return out
+    samples: Any = sampled_rows(N, n_components, seed=seed)
+    twin, rows, target = on_engine("hadamard", X, out)
+    if is_tensor(target):
+        import torch
+
+        samples = torch.from_numpy(samples)
+    if is_sparse(X):
+        twin.srht_of_rows(rows, n_features, N, samples, target, *key)
     else:
-        twin("hadamard", X, out).srht(X.detach(), N, samples, out, *key)
+        twin.srht(rows, N, samples, target, *key)
     return out
 
 
 @functools.lru_cache(maxsize=16)
-def sampled_rows(N: int, n_components: int, *, seed: int) -> Tensor:
+def sampled_rows(N: int, n_components: int, *, seed: int) -> NDArray[np.int64]:
     """The k rows of the Hadamard matrix that `srht` keeps, rising: int64 (k,), not to be written to.
 
     Complexity: O(N) once for each map, then remembered. It runs on the CPU, whatever the engine.
     """
-    words = _gaussian.uniform_bits((N, 2), seed=seed, purpose=PURPOSE_ROWS).numpy().view(np.uint32)
+    words = np.empty((N, 2), dtype=np.uint32)  # those of `sdp_kernels.gaussian.uniform_bits`
+    host_twin("gaussian").uniform_bits(words, seed, PURPOSE_ROWS, 0, 0)
     keys = words[:, 0].astype(np.uint64) << np.uint64(32) | words[:, 1]
     kept = np.argpartition(keys, n_components - 1)[:n_components]  # keys are distinct but for 1 in 2^64 / N^2
-    return torch.from_numpy(np.sort(kept).astype(np.int64))
+    return np.sort(kept).astype(np.int64)

@@ -32,52 +32,43 @@ Farach-Colton (2002); Kane and Nelson, "Sparser Johnson-Lindenstrauss transforms
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, overload
 
 from sdp_kernels import gaussian as _gaussian
-from sdp_kernels._engine import twin
+from sdp_kernels._rows import DENSE_DTYPES as DENSE_DTYPES
+from sdp_kernels._rows import SPARSE_DTYPES as SPARSE_DTYPES
+from sdp_kernels._rows import Array, check_result, is_sparse, on_engine
+from sdp_kernels._rows import Arrays as Arrays
+from sdp_kernels._rows import Rows as Rows
+from sdp_kernels._rows import SparseArrays as SparseArrays
+from sdp_kernels._rows import SparseRows as SparseRows
+from sdp_kernels._rows import check_rows as check_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PURPOSE_NORMALS, PURPOSE_SIGNS, PURPOSE_BLOCKED, PURPOSE_INDEPENDENT = 201, 202, 203, 204
 SIGNS_STREAM = 2**31  # set in a purpose where a call's 128 bits are signs, as in `sdp_kernels.gaussian`
-DENSE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8)
-SPARSE_DTYPES = (torch.float32, torch.float64)
-INDEX_DTYPES = (torch.int32, torch.int64)
 COMPONENTS = 2**31  # `n_components` lies below
 
 
-class SparseRows(NamedTuple):
-    """Compressed sparse rows (n, n_features).
-
-    Attributes:
-        indptr: int32 or int64 (n + 1,), row i is entries indptr[i] to indptr[i + 1].
-        indices: int32 or int64 (nnz,), feature of each entry; repeated ones add up.
-        values: float32 or float64 (nnz,).
-        n_features: length of a row.
-    """
-
-    indptr: Tensor
-    indices: Tensor
-    values: Tensor
-    n_features: int
-
-
-Rows = Tensor | SparseRows
-
-
-def gaussian(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) -> Tensor:
+@overload
+def gaussian(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) -> Tensor: ...
+@overload
+def gaussian(X: Arrays, n_components: int, *, seed: int, out: Array | None = None) -> Array: ...
+def gaussian(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None) -> Any:
     """Project rows by a map of independent normals.
 
     Args:
-        X: (n, D) float32, float64, float16, bfloat16 or uint8, dense with any strides, or `SparseRows`.
+        X: (n, D) float32, float64, float16, bfloat16 or uint8, dense with any strides, or `SparseRows`; or a numpy
+            array, or `SparseArrays`, for which torch is not imported.
         n_components: k.
         seed: key of the map, 0 <= seed < 2^63.
-        out: takes the result instead of a new tensor: (n, k), with unit stride along rows.
+        out: takes the result instead of a new tensor or array: (n, k), with unit stride along rows.
 
     Returns:
-        (n, k), float64 of float64 input and float32 otherwise; `out` if it was given.
+        (n, k), float64 of float64 input and float32 otherwise, a tensor of tensors and an array of arrays; `out` if it
+        was given.
 
     Raises:
         TypeError, ValueError: another dtype, shape, device; sparse rows that are none; a seed out of range. NaN
@@ -85,6 +76,7 @@ def gaussian(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None
 
     Complexity: 2 n D k operations, each normal made once a call.
 
+    >>> import torch
     >>> X = torch.eye(3)
     >>> whole = gaussian(X, 2, seed=0)
     >>> bool((gaussian(X[1:], 2, seed=0) == whole[1:]).all())
@@ -93,22 +85,36 @@ def gaussian(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None
     return _dense(X, n_components, seed, out, True)
 
 
-def rademacher(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) -> Tensor:
+@overload
+def rademacher(X: Rows, n_components: int, *, seed: int, out: Tensor | None = None) -> Tensor: ...
+@overload
+def rademacher(X: Arrays, n_components: int, *, seed: int, out: Array | None = None) -> Array: ...
+def rademacher(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None) -> Any:
     """Project rows by a map of independent signs; arguments, result and errors as `gaussian`.
 
+    >>> import torch
     >>> rademacher(torch.eye(2), 4, seed=0).tolist()
     [[0.5, -0.5, 0.5, -0.5], [0.5, 0.5, 0.5, -0.5]]
     """
     return _dense(X, n_components, seed, out, False)
 
 
-def blocked(X: Rows, n_components: int, n_nonzeros: int, *, seed: int, out: Tensor | None = None) -> Tensor:
+@overload
+def blocked(
+    X: Rows, n_components: int, n_nonzeros: int, *, seed: int, out: Tensor | None = None
+) -> Tensor: ...
+@overload
+def blocked(
+    X: Arrays, n_components: int, n_nonzeros: int, *, seed: int, out: Array | None = None
+) -> Array: ...
+def blocked(X: Rows | Arrays, n_components: int, n_nonzeros: int, *, seed: int, out: Any = None) -> Any:
     """Project rows by a sparse map with `n_nonzeros` entries a feature, one in each block of components.
 
     Arguments, result and errors as `gaussian`, and 1 <= n_nonzeros <= n_components.
 
     Complexity: n D s signed sums.
 
+    >>> import torch
     >>> blocked(torch.eye(1), 4, 2, seed=0).abs().sort().values.tolist()
     [[0.0, 0.0, 0.7071067690849304, 0.7071067690849304]]
     """
@@ -120,17 +126,25 @@ def blocked(X: Rows, n_components: int, n_nonzeros: int, *, seed: int, out: Tens
     scale = 1 / math.sqrt(n_nonzeros)
     key = (check_seed(seed), PURPOSE_BLOCKED, scale)
     if not n or not n_features:
-        return out.zero_()
-    if isinstance(X, SparseRows):
-        twin("projection", X.values, out).blocked_map_of_rows(X[:3], n_features, n_nonzeros, out, *key)
+        out[...] = 0
+        return out
+    twin, rows, target = on_engine("projection", X, out)
+    if is_sparse(X):
+        twin.blocked_map_of_rows(rows, n_features, n_nonzeros, target, *key)
     else:
-        twin("projection", X, out).blocked_map(X.detach(), n_nonzeros, out, *key)
+        twin.blocked_map(rows, n_nonzeros, target, *key)
     return out
 
 
+@overload
 def independent(
     X: Rows, n_components: int, density: float, *, seed: int, out: Tensor | None = None
-) -> Tensor:
+) -> Tensor: ...
+@overload
+def independent(
+    X: Arrays, n_components: int, density: float, *, seed: int, out: Array | None = None
+) -> Array: ...
+def independent(X: Rows | Arrays, n_components: int, density: float, *, seed: int, out: Any = None) -> Any:
     """Project rows by a map whose entries are stored independently, each with probability `density`.
 
     Arguments, result and errors as `gaussian`, and 2^-31 <= density <= 1. Features without any stored entry, of
@@ -138,6 +152,7 @@ def independent(
 
     Complexity: n D k density signed sums, and D k / 4 calls of Philox to make the map.
 
+    >>> import torch
     >>> independent(torch.eye(1), 4, 1.0, seed=0).abs().tolist()
     [[0.5, 0.5, 0.5, 0.5]]
     """
@@ -147,11 +162,13 @@ def independent(
     out = check_result(X, n, k, out)
     key = (check_seed(seed), PURPOSE_INDEPENDENT, 1 / math.sqrt(limit * 2.0**-31 * k))
     if not n or not n_features:
-        return out.zero_()
-    if isinstance(X, SparseRows):
-        twin("projection", X.values, out).listed_map_of_rows(X[:3], n_features, limit, out, *key)
+        out[...] = 0
+        return out
+    twin, rows, target = on_engine("projection", X, out)
+    if is_sparse(X):
+        twin.listed_map_of_rows(rows, n_features, limit, target, *key)
     else:
-        twin("projection", X, out).listed_map(X.detach(), limit, out, *key)
+        twin.listed_map(rows, limit, target, *key)
     return out
 
 
@@ -164,75 +181,6 @@ def check_density(density: float) -> int:
     if not 2.0**-31 <= density <= 1:
         raise ValueError(f"`density` must lie in [2^-31, 1]; got {density}.")
     return round(density * 2**31)
-
-
-def check_rows(X: Rows) -> tuple[int, int]:
-    """Shape (n, D) of rows that the operations can read.
-
-    Raises:
-        TypeError: another type or dtype.
-        ValueError: no matrix, or sparse rows whose pointers fall, or whose features lie outside [0, D).
-    """
-    if isinstance(X, Tensor):
-        if X.ndim != 2 or X.layout != torch.strided:
-            raise ValueError(f"`X` must be a dense matrix (n, D); got shape {tuple(X.shape)}, {X.layout}.")
-        if X.dtype not in DENSE_DTYPES:
-            names = ", ".join(str(dtype) for dtype in DENSE_DTYPES)
-            raise TypeError(f"`X` must be one of {names}; got {X.dtype}.")
-        return X.shape[0], X.shape[1]
-    if not isinstance(X, SparseRows):
-        raise TypeError(f"`X` must be a torch tensor or SparseRows; got {type(X).__name__}.")
-    return _check_sparse(X), X.n_features
-
-
-def _check_sparse(X: SparseRows) -> int:
-    for name, tensor, dtypes in (
-        ("indptr", X.indptr, INDEX_DTYPES),
-        ("indices", X.indices, INDEX_DTYPES),
-        ("values", X.values, SPARSE_DTYPES),
-    ):
-        if tensor.dtype not in dtypes:
-            raise TypeError(f"`X.{name}` must be {' or '.join(map(str, dtypes))}; got {tensor.dtype}.")
-        if tensor.ndim != 1 or not tensor.is_contiguous():
-            raise ValueError(f"`X.{name}` must be a contiguous vector; got shape {tuple(tensor.shape)}.")
-    if not X.indptr.numel():
-        raise ValueError("`X.indptr` must have n + 1 entries; got none.")
-    stored = X.indices.numel()
-    if stored != X.values.numel():
-        raise ValueError(
-            f"`X.indices` and `X.values` must be of equal length; got {stored} and {X.values.numel()}."
-        )
-    if int(X.indptr[0]) != 0 or int(X.indptr[-1]) != stored or bool((X.indptr.diff() < 0).any()):
-        raise ValueError(f"`X.indptr` must rise from 0 to the {stored} stored entries.")
-    if stored:
-        least, most = (int(bound) for bound in torch.aminmax(X.indices))
-        if least < 0 or most >= X.n_features:
-            bad = least if least < 0 else most
-            raise ValueError(f"`X.indices` must lie in [0, {X.n_features}); got {bad}.")
-    return X.indptr.numel() - 1
-
-
-def check_result(X: Rows, n: int, k: int, out: Tensor | None) -> Tensor:
-    """`out` after checks, or a new tensor for n rows of k components of these rows' precision.
-
-    Raises:
-        TypeError, ValueError: `out` has another dtype, shape or device, no unit stride, or requires a gradient.
-    """
-    source = X.values if isinstance(X, SparseRows) else X
-    dtype = torch.float64 if source.dtype == torch.float64 else torch.float32
-    if out is None:
-        return torch.empty((n, k), dtype=dtype, device=source.device)
-    if out.dtype != dtype:
-        raise TypeError(f"`out` must be {dtype} for rows of {source.dtype}; got {out.dtype}.")
-    if tuple(out.shape) != (n, k):
-        raise ValueError(f"`out` must have shape {(n, k)}; got {tuple(out.shape)}.")
-    if out.device != source.device:
-        raise ValueError(f"`out` lies on {out.device} but `X` on {source.device}.")
-    if (k > 1 and out.stride(1) != 1) or (n > 1 and out.stride(0) < k):
-        raise ValueError(f"`out` must be row-major without overlap; got strides {out.stride()}.")
-    if out.requires_grad:
-        raise ValueError("`out` must not require a gradient.")
-    return out
 
 
 def check_seed(seed: int) -> int:
@@ -252,15 +200,17 @@ def _check_components(k: int) -> int:
     return k
 
 
-def _dense(X: Rows, k: int, seed: int, out: Tensor | None, is_normal: bool) -> Tensor:
+def _dense(X: Rows | Arrays, k: int, seed: int, out: Any, is_normal: bool) -> Any:
     n, n_features = check_rows(X)
     out = check_result(X, n, _check_components(k), out)
     purpose = PURPOSE_NORMALS if is_normal else PURPOSE_SIGNS | SIGNS_STREAM
     key = (check_seed(seed), purpose, is_normal, 1 / math.sqrt(k))
     if not n or not n_features:
-        return out.zero_()
-    if isinstance(X, SparseRows):
-        twin("projection", X.values, out).dense_map_of_rows(X[:3], n_features, out, *key)
+        out[...] = 0
+        return out
+    twin, rows, target = on_engine("projection", X, out)
+    if is_sparse(X):
+        twin.dense_map_of_rows(rows, n_features, target, *key)
     else:
-        twin("projection", X, out).dense_map(X.detach(), out, *key)
+        twin.dense_map(rows, target, *key)
     return out

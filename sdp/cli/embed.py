@@ -166,7 +166,7 @@ def _embed(
             f"`--check` forms rows one number a column; {rows.n_features} columns are too many for it."
         )
 
-    from sdp.jl.stream import Places  # brings torch, for which a bad file should not wait
+    from sdp.jl.stream import Places  # brings numba, for which a bad file should not wait
     from sdp.jl.stream import embed as embed_stream
 
     Places(output).refuse_input(rows)  # before a map is learned in vain
@@ -188,7 +188,6 @@ def _embed(
 def _map(
     rows: Source, kind: str, n_components: int | None, eps: float | None, seed: int, like: Path | None
 ) -> Map:
-    from sdp.jl.dimension import johnson_lindenstrauss_min_dim
     from sdp.jl.maps import Map
     from sdp.jl.stream import load_map
 
@@ -197,6 +196,8 @@ def _map(
     if kind == "learned":
         return _learned_map(rows, n_components, eps, seed)
     if n_components is None:
+        from sdp.jl.dimension import johnson_lindenstrauss_min_dim  # brings scipy's 18 MB
+
         n_components = johnson_lindenstrauss_min_dim(max(rows.n_rows, 1), eps=0.1 if eps is None else eps)
         if n_components >= rows.n_features:
             raise ValueError(

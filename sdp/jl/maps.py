@@ -2,7 +2,8 @@
 
 They are the operations of `sdp_kernels` and no more: the same kind, seed and shape give the map of the estimators in
 `sdp.jl.transforms`, and a row's image depends on that row alone, so that any cutting of a stream into blocks gives the
-same bytes. Importing this costs torch and numba, but not scikit-learn and its 130 MB.
+same bytes. Blocks stay numpy's, so that importing this costs numba, but neither torch with its 190 MB nor scikit-learn
+with its 130.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -78,17 +78,14 @@ class Map:
         k, seed = self.n_components, self.seed
         if self.kind == "learned":
             return self._multiply(block)
-        rows = _tensors(block)
+        rows = _rows(block)
         if self.kind == "sparse":
-            image = projection.blocked(rows, k, min(NONZEROS, k), seed=seed)
-        elif self.kind == "gaussian":
-            image = projection.gaussian(rows, k, seed=seed)
-        elif self.kind == "rademacher":
-            image = projection.rademacher(rows, k, seed=seed)
-        else:
-            image = hadamard.srht(rows, k, seed=seed)
-        found: NDArray[Any] = image.numpy()
-        return found
+            return projection.blocked(rows, k, min(NONZEROS, k), seed=seed)
+        if self.kind == "gaussian":
+            return projection.gaussian(rows, k, seed=seed)
+        if self.kind == "rademacher":
+            return projection.rademacher(rows, k, seed=seed)
+        return hadamard.srht(rows, k, seed=seed)
 
     def _multiply(self, block: Block) -> NDArray[Any]:
         """Row by row, on one thread: BLAS may sum in an order that depends on how many rows or threads there are."""
@@ -107,12 +104,7 @@ class Map:
         return image
 
 
-def _tensors(block: Block) -> projection.Rows:
+def _rows(block: Block) -> projection.Arrays:
     if isinstance(block, SparseBlock):
-        return projection.SparseRows(
-            torch.from_numpy(block.indptr),
-            torch.from_numpy(block.indices),
-            torch.from_numpy(block.values),
-            block.n_features,
-        )
-    return torch.from_numpy(block)
+        return projection.SparseArrays(block.indptr, block.indices, block.values, block.n_features)
+    return block

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from sdp_kernels.projection import DENSE_DTYPES, SPARSE_DTYPES, Rows, SparseRows, check_rows
+from sdp_kernels import projection
+from sdp_kernels.projection import Rows, SparseRows, check_rows
 
 NUMPY_DTYPES = [np.float64, np.float32, np.float16, np.uint8]
+DENSE_DTYPES = [getattr(torch, name) for name in projection.DENSE_DTYPES]
+SPARSE_DTYPES = [getattr(torch, name) for name in projection.SPARSE_DTYPES]
 HALVES = (torch.float16, torch.bfloat16)
 ROWS_AT_ONCE = 1 << 22  # numbers that are asked at a time whether they are finite
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import scipy.sparse
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+MOST_RESIDENT = 300e6  # bytes, of a stream of any length
 
 
 @pytest.fixture
@@ -50,6 +52,62 @@ def test_result_sidecar_and_check(
     assert run_here(rows, tmp_path / "z.npy", "--like", f"{output}.json", "--chunk-rows", 7) == 0
     assert result["sha256"] in capsys.readouterr().out
     assert (tmp_path / "z.npy").read_bytes() == output.read_bytes()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the largest resident size in /proc")
+@pytest.mark.parametrize("kind", ["sparse", "srht"])
+def test_memory_of_a_stream(kind: str, tmp_path: Path) -> None:
+    """320 MB of rows that the disk need not hold: the process never has 300 MB, and never imports torch.
+
+    A first run compiles, which takes 100 MB more once an installation; it is made before, on few rows.
+    """
+    for name, n in (("few.npy", 2), ("many.npy", 8000)):
+        with (tmp_path / name).open("wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": (n, 10_000)}
+            )
+            file.truncate(file.tell() + n * 40_000)
+    code = """
+import sys
+from sdp.cli.main import main
+code = main(sys.argv[1:])
+resident = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(code, resident.split()[1], "torch" in sys.modules)
+"""
+    for name in ("few.npy", "many.npy"):
+        words = [
+            "embed",
+            tmp_path / name,
+            tmp_path / "y.npy",
+            "--n-components",
+            1024,
+            "--kind",
+            kind,
+            "--quiet",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True
+        )
+        code_of_run, kibibytes, has_torch = done.stdout.split()
+    assert (code_of_run, has_torch) == ("0", "False")
+    assert int(kibibytes) * 1024 < MOST_RESIDENT
+
+
+def test_streams_of_arrays_need_no_torch() -> None:
+    """All that `sdp embed` imports for rows of a .npy file, and an image made; torch alone would take 190 MB."""
+    code = """
+import sys
+import numpy as np
+import sdp.cli.main
+from sdp.jl import sources_extra, stream
+from sdp.jl.maps import KINDS, Map
+for kind in KINDS[:4]:
+    Map(kind, 5, 3).apply(np.ones((2, 5), np.float32))
+heavy = ("torch", "triton", "sklearn", "pandas", "matplotlib", "rich", "scipy.sparse", "scipy.special")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_learned_rows_and_like(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdp_kernels import hadamard
-from sdp_kernels.projection import SparseRows
+from sdp_kernels.projection import SparseArrays, SparseRows
 from tests.kernels.test_projection import DTYPES, SEED, rows, sparse
 from tests.reference import projection as oracle
 
@@ -51,6 +51,17 @@ def test_rows_are_filled_up_and_may_be_overwritten() -> None:
     assert torch.equal(hadamard.fwht(X), expected)
     assert hadamard.fwht(padded, out=padded) is padded
     assert torch.equal(padded, expected)
+
+
+def test_arrays_get_the_bits_of_tensors() -> None:
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.uint8):
+        X = rows(9, 200, dtype)
+        for read in (X.numpy(), np.asfortranarray(X.numpy())):
+            assert np.array_equal(hadamard.fwht(read), hadamard.fwht(X).numpy())
+            assert np.array_equal(hadamard.srht(read, 70, seed=SEED), hadamard.srht(X, 70, seed=SEED).numpy())
+    tensors = sparse(rows(9, 200, torch.float32) * (rows(9, 200, torch.uint8) < 20))
+    arrays = SparseArrays(*(part.numpy() for part in tensors[:3]), 200)
+    assert np.array_equal(hadamard.srht(arrays, 70, seed=SEED), hadamard.srht(tensors, 70, seed=SEED).numpy())
 
 
 @pytest.mark.parametrize(

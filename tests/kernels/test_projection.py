@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdp_kernels import projection
 from sdp_kernels.cpu import projection as twin
-from sdp_kernels.projection import SparseRows
+from sdp_kernels.projection import SparseArrays, SparseRows
 from tests.reference import projection as oracle
 
 SEED = 2**40 + 3
@@ -69,7 +69,7 @@ def test_products_are_those_of_the_explicit_matrix(name: str, n: int, D: int, k:
         expected = X.double().numpy() @ A
         size = np.abs(X.double().numpy()) @ np.abs(A) + 1e-300
         precision = torch.float64 if dtype == torch.float64 else torch.float32
-        kinds = [X, sparse(X)] if dtype in projection.SPARSE_DTYPES else [X]
+        kinds = [X, sparse(X)] if dtype in (torch.float32, torch.float64) else [X]
         for read in kinds:
             found = project(read, k, seed=SEED)
             assert found.dtype == precision
@@ -182,11 +182,58 @@ def test_no_rows_and_no_features_are_fine(name: str) -> None:
     assert (project(none, 4, seed=0) == torch.zeros((2, 4))).all()
 
 
+@pytest.mark.parametrize("name", MAPS)
+def test_arrays_get_the_bits_of_tensors(name: str) -> None:
+    """Of every dtype, whatever their strides, writeable or not, dense or sparse, with and without `out`."""
+    project: Callable[..., object] = MAPS[name][0]
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.uint8):
+        X = rows(21, 300, dtype)
+        expected = MAPS[name][0](X, 70, seed=SEED).numpy()
+        array = X.numpy()
+        read_only = array.copy()
+        read_only.setflags(write=False)
+        odd = np.frombuffer(b"?" + array.tobytes(), np.uint8)[1:].view(array.dtype).reshape(array.shape)
+        out = np.empty((21, 80), expected.dtype)[:, :70]
+        for read in (
+            array,
+            np.asfortranarray(array),
+            array[::-1][::-1],
+            array[:, ::-1][:, ::-1],
+            read_only,
+            odd,
+        ):
+            found = project(read, 70, seed=SEED)
+            assert isinstance(found, np.ndarray)
+            assert found.dtype == expected.dtype
+            assert np.array_equal(found, expected)
+        assert np.array_equal(project(array[::-1], 70, seed=SEED), expected[::-1])  # type: ignore[call-overload]
+        assert project(array, 70, seed=SEED, out=out) is out
+        assert np.array_equal(out, expected)
+    few = rows(21, 300, torch.float32) * (rows(21, 300, torch.uint8) < 60)
+    tensors = sparse(few)
+    arrays = SparseArrays(*(part.numpy() for part in tensors[:3]), 300)
+    found = project(arrays, 70, seed=SEED)
+    assert isinstance(found, np.ndarray)
+    assert np.array_equal(found, MAPS[name][0](tensors, 70, seed=SEED).numpy())
+
+
+def test_arrays_of_no_rows_and_no_features() -> None:
+    for project, _ in MAPS.values():
+        assert project(np.ones((0, 7), np.float32), 3, seed=0).shape == (0, 3)
+        assert not project(np.ones((2, 0)), 3, seed=0).any()
+
+
 CSR = SparseRows(torch.tensor([0, 1, 2]), torch.tensor([0, 2]), torch.tensor([1.0, 2.0]), 3)
 ONES = torch.ones((2, 2))
+HOST = np.ones((2, 2), np.float32)
 Keys = dict[str, object]
 REFUSALS: list[tuple[object, Keys, type[Exception], str]] = [
-    ([[1.0]], {}, TypeError, "`X` must be a torch tensor or SparseRows; got list"),
+    (
+        [[1.0]],
+        {},
+        TypeError,
+        "`X` must be a torch tensor, a numpy array, SparseRows or SparseArrays; got list",
+    ),
     (torch.ones(3), {}, ValueError, "`X` must be a dense matrix"),
     (torch.ones((2, 2), dtype=torch.int64), {}, TypeError, "`X` must be one of"),
     (ONES, {"n_components": 0}, ValueError, r"`n_components` must lie in \[1, 2\^31\); got 0"),
@@ -201,6 +248,29 @@ REFUSALS: list[tuple[object, Keys, type[Exception], str]] = [
     (ONES, {"out": torch.ones((3, 2))}, ValueError, "`out` must have shape"),
     (ONES, {"out": torch.ones((2, 2)).T}, ValueError, "`out` must be row-major"),
     (ONES, {"out": torch.ones((2, 2), requires_grad=True)}, ValueError, "must not require a gradient"),
+    (ONES, {"out": np.ones((2, 2), np.float32)}, TypeError, "`out` must be a torch tensor as the rows are"),
+    (ONES.to_sparse(), {}, ValueError, "dense matrix .*torch.sparse_coo"),
+    (HOST, {"out": torch.ones((2, 2))}, TypeError, "`out` must be a numpy array as the rows are; got Tensor"),
+    (HOST, {"out": np.ones((2, 2))}, TypeError, "`out` must be float32 for rows of float32; got float64"),
+    (HOST, {"out": np.ones((2, 2), np.float32).T}, ValueError, "`out` must be row-major"),
+    (HOST, {"out": np.broadcast_to(np.float32(0), (2, 2))}, ValueError, "`out` must be writeable"),
+    (HOST[0], {}, ValueError, r"dense matrix \(n, D\); got shape \(2,\)\."),
+    (HOST.astype(">f4"), {}, TypeError, "`X` must be one of float32, .*; got >f4"),
+    (HOST.astype(object), {}, TypeError, "got object"),
+    (SparseArrays(*CSR), {}, TypeError, "`X.indptr` must be a numpy array; got Tensor"),
+    (CSR._replace(values=np.ones(2)), {}, TypeError, "`X.values` must be a torch tensor; got ndarray"),
+    (
+        SparseArrays(np.array([0, 1]), np.array([3]), np.ones(1), 3),
+        {},
+        ValueError,
+        r"must lie in \[0, 3\); got 3",
+    ),
+    (
+        SparseArrays(np.array([0, 1]), np.array([0, 9, 0])[::2], np.ones(2), 3),
+        {},
+        ValueError,
+        "`X.indices` must be a contiguous vector",
+    ),
 ]
 
 

@@ -11,15 +11,18 @@ product and a sum are rounded one by one; float64 normals go through the C libra
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numba import njit, prange
 from numpy.typing import NDArray
-from torch import Tensor
 
+from sdp_kernels._rows import Array, array_of
 from sdp_kernels.cpu._blocks import threads_worth
 from sdp_kernels.cpu._philox import philox
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LANES = 4  # words a call
 SIGNS = 128  # signs a call
@@ -32,24 +35,26 @@ _QUARTER_PI = math.pi / 4
 Words = NDArray[np.uint32]
 
 
-def uniform_bits(out: Tensor, seed: int, purpose: int, row_offset: int, column_offset: int) -> None:
-    """As the public `uniform_bits`, into `out` int32 (n_rows, n_columns)."""
-    words = out.numpy().view(np.uint32)
+def uniform_bits(out: Tensor | Array, seed: int, purpose: int, row_offset: int, column_offset: int) -> None:
+    """As the public `uniform_bits`, into `out` int32 or uint32 (n_rows, n_columns)."""
+    words = array_of(out).view(np.uint32)
     with threads_worth(WORK_PER_CALL * words.size // LANES):
         _fill_words(words, seed, purpose, row_offset, column_offset)
 
 
 def normal(out: Tensor, seed: int, purpose: int, row_offset: int, column_offset: int, bits: int) -> None:
     """As the public `normal`, into `out` float32 or float64 (n_rows, n_columns), strided as it likes."""
-    fill = _fill_normals if out.dtype == torch.float32 else _fill_normals64
-    with threads_worth(WORK_PER_CALL * out.numel() // LANES):
-        fill(out.numpy(), seed, purpose, row_offset, column_offset, bits)
+    numbers = array_of(out)
+    fill = _fill_normals if numbers.dtype == np.float32 else _fill_normals64
+    with threads_worth(WORK_PER_CALL * numbers.size // LANES):
+        fill(numbers, seed, purpose, row_offset, column_offset, bits)
 
 
-def rademacher(out: Tensor, seed: int, purpose: int, row_offset: int, column_offset: int) -> None:
+def rademacher(out: Tensor | Array, seed: int, purpose: int, row_offset: int, column_offset: int) -> None:
     """As the public `rademacher`, into `out` int8 (n_rows, n_columns)."""
-    with threads_worth(WORK_PER_CALL * out.numel() // LANES):
-        _fill_signs(out.numpy(), seed, purpose, row_offset, column_offset)
+    signs = array_of(out)
+    with threads_worth(WORK_PER_CALL * signs.size // LANES):
+        _fill_signs(signs, seed, purpose, row_offset, column_offset)
 
 
 @njit(cache=True, nogil=True)

@@ -1,33 +1,40 @@
-"""numba twin of `sdp_kernels.projection`: which slices, tables and chunks; the loops are `_generated`, `_scatter`."""
+"""numba twin of `sdp_kernels.projection`: which slices, tables and chunks; the loops are `_generated`, `_scatter`.
+
+Rows and results are tensors or arrays; nothing here imports torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from sdp_kernels._rows import array_of, is_tensor
 from sdp_kernels.cpu import _generated, _scatter
 from sdp_kernels.cpu._blocks import threads_worth
 
-READ_AS_THEY_ARE = (torch.float32, torch.float64, torch.uint8)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+READ_AS_THEY_ARE = (np.float32, np.float64, np.uint8)
 CHUNK_BYTES = 1 << 22  # of rows that must be converted first
 FEATURES_AT_ONCE = 1 << 18  # sparse rows keep one panel of a dense map: 64 MiB for that many features
 TABLE_ENTRIES = 1 << 25  # 128 MiB; above, sparse rows go in chunks with a table of their own features
 ENTRIES_AT_ONCE = 1 << 18  # of such a chunk
 WORK_A_MAP_ENTRY = 16
 
+Dense: TypeAlias = "Tensor | NDArray[Any]"
 Csr = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+Sparse: TypeAlias = "tuple[Tensor, Tensor, Tensor] | Csr"
 
 
-def dense_map(X: Tensor, out: Tensor, seed: int, purpose: int, is_normal: bool, scale: float) -> None:
+def dense_map(X: Dense, out: Dense, seed: int, purpose: int, is_normal: bool, scale: float) -> None:
     """Writes out (n, k) = scale X A^T with A of normals or of signs, float32 or float64 by `out`."""
     n_features, k = X.shape[1], out.shape[1]
-    target = out.numpy()
-    is_double = out.dtype == torch.float64
+    target = array_of(out)
+    is_double = target.dtype == np.float64
     width = _generated.WIDTH64 if is_double else _generated.WIDTH32
     depth = min(_generated.DEPTH, n_features)
     panels = np.empty(((k + width - 1) // width, depth, width), dtype=target.dtype)
@@ -38,23 +45,23 @@ def dense_map(X: Tensor, out: Tensor, seed: int, purpose: int, is_normal: bool, 
             end = min(first + _generated.DEPTH, n_features)
             fill(panels, 0, np.arange(first, end), seed, purpose)
             factor = scale if end == n_features else 1.0
-            for start, rows in row_chunks(X[:, first:end], out.dtype):
+            for start, rows in row_chunks(X[:, first:end], out):
                 multiply(rows, panels, target[start : start + len(rows)], first == 0, factor)
 
 
 def dense_map_of_rows(
-    rows: tuple[Tensor, Tensor, Tensor],
+    rows: Sparse,
     n_features: int,
-    out: Tensor,
+    out: Dense,
     seed: int,
     purpose: int,
     is_normal: bool,
     scale: float,
 ) -> None:
     """As `dense_map` for sparse rows (indptr, indices, values); memory: one panel of at most FEATURES_AT_ONCE."""
-    target = out.numpy()
-    csr = _arrays(rows, target.dtype)
-    width = _generated.WIDTH64 if out.dtype == torch.float64 else _generated.WIDTH32
+    target = array_of(out)
+    csr = csr_of(rows, target.dtype)
+    width = _generated.WIDTH64 if target.dtype == np.float64 else _generated.WIDTH32
     fill = _generated.fill_normals if is_normal else _generated.fill_signs
     is_whole = n_features <= FEATURES_AT_ONCE and n_features <= 4 * len(csr[1])
     with threads_worth(len(csr[1]) * out.shape[1] + WORK_A_MAP_ENTRY * n_features):
@@ -71,27 +78,27 @@ def dense_map_of_rows(
                 _generated.multiply_rows(*chunk, panel, target[first:last, start : start + width], scale)
 
 
-def blocked_map(X: Tensor, s: int, out: Tensor, seed: int, purpose: int, scale: float) -> None:
+def blocked_map(X: Dense, s: int, out: Dense, seed: int, purpose: int, scale: float) -> None:
     """Writes out (n, k) = scale X A^T, s signed entries a feature, one in each of s blocks of components."""
-    target = out.numpy()
+    target = array_of(out)
     with threads_worth(X.shape[0] * X.shape[1] * s):
         table = blocked_table(np.arange(X.shape[1]), s, out.shape[1], seed, purpose)
-        for start, rows in row_chunks(X, out.dtype):
+        for start, rows in row_chunks(X, out):
             _scatter.scatter(rows, table, target[start : start + len(rows)], target.dtype.type(scale))
 
 
 def blocked_map_of_rows(
-    rows: tuple[Tensor, Tensor, Tensor],
+    rows: Sparse,
     n_features: int,
     s: int,
-    out: Tensor,
+    out: Dense,
     seed: int,
     purpose: int,
     scale: float,
 ) -> None:
     """As `blocked_map` for sparse rows."""
-    target = out.numpy()
-    csr = _arrays(rows, target.dtype)
+    target = array_of(out)
+    csr = csr_of(rows, target.dtype)
     factor = target.dtype.type(scale)
     with threads_worth(len(csr[1]) * s + target.size):
         if n_features * s <= TABLE_ENTRIES and n_features <= 4 * len(csr[1]):
@@ -103,29 +110,29 @@ def blocked_map_of_rows(
             _scatter.scatter_rows(*chunk, np.ascontiguousarray(table.T), target[first:last], factor)
 
 
-def listed_map(X: Tensor, limit: int, out: Tensor, seed: int, purpose: int, scale: float) -> None:
+def listed_map(X: Dense, limit: int, out: Dense, seed: int, purpose: int, scale: float) -> None:
     """Writes out (n, k) = scale X A^T, each entry of A stored if half its word lies below `limit` (of 2^31)."""
-    target = out.numpy()
+    target = array_of(out)
     with threads_worth(X.shape[1] * out.shape[1] * WORK_A_MAP_ENTRY):
         pointers, table = listed_table(np.arange(X.shape[1]), limit, out.shape[1], seed, purpose)
-        for start, rows in row_chunks(X, out.dtype):
+        for start, rows in row_chunks(X, out):
             _scatter.scatter_listed(
                 rows, pointers, table, target[start : start + len(rows)], target.dtype.type(scale)
             )
 
 
 def listed_map_of_rows(
-    rows: tuple[Tensor, Tensor, Tensor],
+    rows: Sparse,
     n_features: int,
     limit: int,
-    out: Tensor,
+    out: Dense,
     seed: int,
     purpose: int,
     scale: float,
 ) -> None:
     """As `listed_map` for sparse rows."""
-    target = out.numpy()
-    csr, k = _arrays(rows, target.dtype), out.shape[1]
+    target = array_of(out)
+    csr, k = csr_of(rows, target.dtype), out.shape[1]
     factor = target.dtype.type(scale)
     with threads_worth(n_features * k * WORK_A_MAP_ENTRY):
         if n_features * k * limit <= TABLE_ENTRIES << 31 and n_features <= 4 * len(csr[1]):
@@ -156,27 +163,37 @@ def listed_table(
     return pointers, table
 
 
-def row_chunks(X: Tensor, dtype: torch.dtype) -> Iterator[tuple[int, NDArray[Any]]]:
+def row_chunks(X: Dense, like: Dense) -> Iterator[tuple[int, NDArray[Any]]]:
     """(first row, rows) of a dense matrix, with unit stride along rows and a dtype that the kernels read.
 
-    Rows that are so already come whole; others are converted to `dtype`, CHUNK_BYTES at a time.
+    Rows that are so already come whole; others are converted to the dtype of `like`, CHUNK_BYTES at a time.
     """
-    if X.dtype in READ_AS_THEY_ARE and (X.shape[1] < 2 or X.stride(1) == 1):
-        yield 0, X.numpy()
-        return
-    size = max(1, CHUNK_BYTES // max(1, X.shape[1] * dtype.itemsize))
+    if not is_tensor(X) or str(X.dtype) != "torch.bfloat16":  # which numpy has not
+        whole = array_of(X)
+        if whole.dtype in READ_AS_THEY_ARE and _is_plain(whole):
+            yield 0, whole
+            return
+    size = max(1, CHUNK_BYTES // max(1, X.shape[1] * like.itemsize))
+    dtype: Any = like.dtype
     for start in range(0, X.shape[0], size):
-        yield start, X[start : start + size].to(dtype).contiguous().numpy()
+        piece: Any = X[start : start + size]
+        if is_tensor(piece):
+            yield start, piece.to(dtype).contiguous().numpy()
+        else:
+            yield start, np.ascontiguousarray(piece, dtype)
 
 
-def _arrays(rows: tuple[Tensor, Tensor, Tensor], dtype: np.dtype[Any]) -> Csr:
-    indptr, indices, values = rows
+def csr_of(rows: Sparse, dtype: np.dtype[Any]) -> Csr:
+    """Pointers, indices and values as the kernels take them, values of this dtype."""
+    indptr, indices, values = map(array_of, rows)
     # int64 pointers: kernels are compiled for one type of them, and there are few.
-    return (
-        indptr.numpy().astype(np.int64, copy=False),
-        indices.numpy(),
-        values.numpy().astype(dtype, copy=False),
-    )
+    return indptr.astype(np.int64, copy=False), indices, values.astype(dtype, copy=False)
+
+
+def _is_plain(X: NDArray[Any]) -> bool:
+    """Whether kernels can step through these rows: numbers that lie together, rows that follow each other."""
+    is_row = X.shape[1] < 2 or X.strides[1] == X.itemsize
+    return bool(is_row and X.strides[0] >= 0 and X.flags.aligned)
 
 
 def _chunks(csr: Csr) -> Iterator[tuple[int, int, NDArray[np.int64], Csr]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdp_kernels import projection
 from sdp_kernels.cpu import projection as cpu
-from sdp_kernels.projection import SparseRows
+from sdp_kernels.projection import SparseArrays, SparseRows
 from sdp_kernels.triton import _sparse_maps
 from sdp_kernels.triton import projection_sparse as twin
 from tests.kernels.test_projection import SEED, rows, sparse
@@ -54,6 +54,25 @@ def few(n: int, D: int, stored: float, dtype: torch.dtype = torch.float32) -> Te
     X = rows(n, D, dtype) * (rows(n, D, torch.uint8) < 256 * stored / D)
     X[1:2] = 0
     return X
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_arrays_go_to_the_engine_that_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project: Callable[..., object] = MAPS[name][0]
+    X = few(5, 30, 4.0)
+    parts = sparse(X)
+    expected = [both(monkeypatch, name, read, 8)[0].numpy() for read in (X, parts)]
+    for operation in ("blocked_map", "blocked_map_of_rows", "listed_map", "listed_map_of_rows"):
+        monkeypatch.delattr(cpu, operation)
+    for array, wanted in zip(
+        (X.numpy(), SparseArrays(*(part.numpy() for part in parts[:3]), 30)), expected, strict=True
+    ):
+        found = project(array, 8, seed=SEED)
+        assert isinstance(found, np.ndarray)
+        assert np.array_equal(found, wanted)
+        out = np.empty_like(found)
+        assert project(array, 8, seed=SEED, out=out) is out
+        assert np.array_equal(out, wanted)
 
 
 @pytest.mark.parametrize("name", MAPS)
