@@ -11,6 +11,7 @@ Modeling and Analysis (2014), 9.5.3, for equal sizes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -73,9 +74,7 @@ class Estimate(Generic[T]):
 
     Attributes:
         value: float64 tensor, or `Blocks` of them; in units of g (and of g per unit of the argument for derivatives).
-        standard_error: of each entry, in the same structure and units. Of sampling it is one standard deviation of
-            `value`; of quadrature, the difference between two orders; 0 where the answer is exact up to rounding;
-            infinite where one batch alone was drawn.
+        error: `standard_error`, or a function that gives it.
         n_samples: evaluations of the head behind `value`; an antithetic pair counts two.
         method: "exact" (q = 0), "quadrature", "sampling" or "sobol".
         degrees_of_freedom: of Student's t; 0 where no sampling was done.
@@ -84,12 +83,29 @@ class Estimate(Generic[T]):
     """
 
     value: T
-    standard_error: T
+    error: T | Callable[[], T]
     n_samples: int
     method: str
     degrees_of_freedom: int = 0
     converged: bool = True
     notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def standard_error(self) -> T:
+        """Of each entry, in the structure and units of `value`; computed when first asked for.
+
+        Of sampling it is one standard deviation of `value`; of quadrature, the difference between two orders; 0 where
+        the answer is exact up to rounding; infinite where one batch alone was drawn.
+        """
+        if isinstance(self.error, Tensor | Blocks):
+            return self.error
+        found = self.error()
+        object.__setattr__(self, "error", found)  # the batches behind it may go
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: numbers, no function."""
+        return {**self.__dict__, "error": self.standard_error}
 
     def half_width(self, confidence: float = 0.95) -> T:
         """Half the width of `interval`, entry by entry."""
@@ -166,26 +182,27 @@ def half_width_factor(method: str, degrees_of_freedom: int, confidence: float) -
     return float(student.ppf(0.5 + 0.5 * confidence, degrees_of_freedom))
 
 
-def mean_and_error(batches: Tensor, sizes: Tensor, lift: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean of batch means and its standard error, after a linear map.
+def mean_of(batches: Tensor, sizes: Tensor) -> Tensor:
+    """Mean of batch means (B, N) of `sizes` (B,) samples: (N,). All float64."""
+    return (sizes / sizes.sum()) @ batches
+
+
+def standard_error(batches: Tensor, sizes: Tensor, squares: Callable[[Tensor], Tensor]) -> Tensor:
+    """Standard error of a linear map of the mean of batch means.
 
     Args:
         batches: (B, N) float64 means of batches.
         sizes: (B,) float64, samples in each batch.
-        lift: linear map (N,) -> (M,); it is applied row by row, so that memory stays O(B N + M).
+        squares: (B, N) -> (M,), the sum over rows of the square of what the linear map makes of each.
 
     Returns:
-        (M,) and (M,), float64; the error is infinite if B = 1.
+        (M,) float64; infinite if B = 1.
     """
     weights = sizes / sizes.sum()
-    mean = weights @ batches
-    value = lift(mean)
+    deviations = batches - weights @ batches
     if len(batches) == 1:
-        return value, torch.full_like(value, math.inf)
-    variance = torch.zeros_like(value)
-    for row, weight in zip(batches - mean, weights.tolist(), strict=True):
-        variance += weight * lift(row) ** 2
-    return value, (variance / (len(batches) - 1)).sqrt()
+        return torch.full_like(squares(deviations), math.inf)
+    return (squares(deviations * weights.sqrt()[:, None]) / (len(batches) - 1)).sqrt()
 
 
 def _plain(value: Tensor | Blocks) -> Any:

@@ -9,16 +9,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from sdp.expectation.control import MIN_BATCHES, MIN_DRAWS, second_moments, subtract_controls
-from sdp.expectation.estimate import half_width_factor, mean_and_error, pieces
+from sdp.expectation.estimate import half_width_factor, mean_of, pieces, standard_error
 from sdp.expectation.integrals import Integrand
 from sdp.expectation.sampling import (
     LEAN_AFTER,
@@ -32,6 +33,7 @@ from sdp.expectation.sampling import (
     sobol_size,
 )
 from sdp_kernels.expectation import Draw, batch_sizes
+from sdp_kernels.threads import one_thread
 
 CONFIDENCE = 0.95  # of the interval that `rel_error` speaks of
 # Where no `rel_error` is asked for, quadrature climbs until its orders agree so far ...
@@ -40,6 +42,8 @@ AGREEMENT = {torch.float32: 1e-6, torch.float64: 1e-9}
 ROUNDING = 8.0
 # ... and if the budget ends first, this much is still better than sampling could be.
 ACCEPTED = 1e-3
+# Numbers of batch means that an estimate may hold until its standard errors are asked for: 32 MB.
+KEPT = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Outcome:
 
     Attributes:
         value: (M,) float64.
-        error: (M,) standard errors.
+        known_error: (M,) standard errors, or a function that gives them: of Hessian-vector products they cost as much
+            as the products, and not everybody asks.
         n_samples: evaluations of the head behind `value`.
         method: "exact", "quadrature", "sampling" or "sobol".
         degrees_of_freedom: of Student's t, 0 if none.
@@ -71,13 +76,18 @@ class Outcome:
     """
 
     value: Tensor
-    error: Tensor
+    known_error: Tensor | Callable[[], Tensor]
     n_samples: int
     method: str
     degrees_of_freedom: int = 0
     converged: bool = True
     draws: list[tuple[Draw, float]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> Tensor:
+        """(M,) standard errors."""
+        return self.known_error if isinstance(self.known_error, Tensor) else self.known_error()
 
     def half_width(self) -> float:
         """Norm of the half-widths of the 95% intervals."""
@@ -113,8 +123,15 @@ def integrate(integrand: Integrand, options: Options) -> Outcome:
 
 def _exact(integrand: Integrand) -> Outcome:
     draw = exact_draw(integrand.frozen.law.L)
-    value = integrand.lift(integrand.batches(draw)[0])
+    value = _lifted(integrand, draw)
     return Outcome(value, torch.zeros_like(value), 1, "exact", draws=[(draw, 1.0)])
+
+
+def _lifted(integrand: Integrand, draw: Draw) -> Tensor:
+    """What the user asked for, (M,), from weighted points, which are one batch."""
+    batch = integrand.batches(draw)[0]
+    with one_thread():
+        return integrand.lift(batch)
 
 
 def _quadrature(integrand: Integrand, options: Options) -> Outcome | None:
@@ -129,7 +146,7 @@ def _quadrature(integrand: Integrand, options: Options) -> Outcome | None:
     def climb(before: Tensor | None, ladder: list[Rung]) -> Iterator[Outcome]:
         for rung in ladder:
             draw = quadrature_draw(q, rung, L)
-            value = integrand.lift(integrand.batches(draw)[0])
+            value = _lifted(integrand, draw)
             if before is not None:
                 error = _difference(value, before, blocks, rounding)
                 yield Outcome(value, error, draw.n, "quadrature", draws=[(draw, 1.0)])
@@ -224,8 +241,23 @@ def _summarise(integrand: Integrand, batches: Tensor, sizes: list[float], moment
             if any(shares)
             else "control variate left out: the quadratic model explains less than half of the variance",
         )
-    value, error = mean_and_error(batches, lengths, integrand.lift)
+    value, error = _mean_and_error(integrand, batches, lengths)
     return Outcome(value, error, 0, "sampling", degrees_of_freedom=len(batches) - 1, notes=notes)
+
+
+def _mean_and_error(
+    integrand: Integrand, batches: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor | Callable[[], Tensor]]:
+    """What the user asked for, (M,), and its standard errors, later if the batches may be kept."""
+    with one_thread():
+        value = integrand.lift(mean_of(batches, sizes))
+
+    @functools.cache
+    def error() -> Tensor:
+        with one_thread():
+            return standard_error(batches, sizes, integrand.squares)
+
+    return value, error if batches.numel() <= KEPT else error()
 
 
 def _sobol(integrand: Integrand, options: Options) -> Outcome:
@@ -241,7 +273,7 @@ def _sobol(integrand: Integrand, options: Options) -> Outcome:
         means = 0.5 * (means + found) if draws else found
         draws += new
         first += n
-        value, error = mean_and_error(means, sizes, integrand.lift)
+        value, error = _mean_and_error(integrand, means, sizes)
         outcome = Outcome(
             value,
             error,

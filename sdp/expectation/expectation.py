@@ -198,7 +198,7 @@ class Expectation:
         Complexity: n_samples (k q + head).
         """
         outcome = self._integrate(Value(self._frozen()))
-        return _estimate(outcome, outcome.value[0], outcome.error[0])
+        return _estimate(outcome, lambda vector: vector[0])
 
     def grad(self) -> Estimate[Blocks]:
         """The gradient in W, b and theta; grad_W F = E[grad g xi^T] Q^T, of rank at most q.
@@ -214,8 +214,8 @@ class Expectation:
         """F and its gradient from the same samples, at the gradient's price."""
         frozen = self._frozen()
         outcome = self._integrate(ValueAndGradient(frozen))
-        value = _estimate(outcome, outcome.value[0], outcome.error[0])
-        return value, _estimate(outcome, frozen.split(outcome.value[1:]), frozen.split(outcome.error[1:]))
+        value = _estimate(outcome, lambda vector: vector[0])
+        return value, _estimate(outcome, lambda vector: frozen.split(vector[1:]))
 
     def hvp(self, directions: Blocks | Mapping[str, Any]) -> Estimate[Blocks]:
         """The Hessian of F in (W, b, theta) times one direction or a batch of them.
@@ -240,7 +240,7 @@ class Expectation:
         self._check_twice_differentiable()
         frozen = self._frozen()
         outcome = self._integrate(hessian_products(frozen, blocks))
-        return _estimate(outcome, frozen.split(outcome.value, leading), frozen.split(outcome.error, leading))
+        return _estimate(outcome, lambda vector: frozen.split(vector, leading))
 
     def hessian_z(self) -> Estimate[Tensor]:
         """H = E[hess g(z)] (k, k), the Hessian in b; grad_W F = H W by Stein's identity.
@@ -253,8 +253,7 @@ class Expectation:
         self._check_twice_differentiable()
         frozen = self._frozen()
         outcome = self._integrate(HessianInZ(frozen))
-        shape = (frozen.k, frozen.k)
-        return _estimate(outcome, outcome.value.view(shape), outcome.error.view(shape))
+        return _estimate(outcome, lambda vector: vector.view(frozen.k, frozen.k))
 
     def smoothness_objection(self) -> str | None:
         """Why the head has no Hessian, in a sentence; None if it has one. Looked at once, by Stein's identity.
@@ -422,10 +421,12 @@ def _width(head: nn.Module) -> int | None:
     return head.widths[0] if isinstance(head, MLP) else None
 
 
-def _estimate(outcome: Outcome, value: T, error: T) -> Estimate[T]:
+def _estimate(outcome: Outcome, shaped: Callable[[Tensor], T]) -> Estimate[T]:
+    """An outcome with the shape that the user knows; its errors come when they are asked for."""
+    known = outcome.known_error  # alone: the outcome would keep its draws alive
     return Estimate(
-        value,
-        error,
+        shaped(outcome.value),
+        shaped(known) if isinstance(known, Tensor) else lambda: shaped(known()),
         n_samples=outcome.n_samples,
         method=outcome.method,
         degrees_of_freedom=outcome.degrees_of_freedom,

@@ -32,6 +32,8 @@ from sdp_kernels.expectation import Draw, Network
 
 # Below this share of a direction's norm, what lies outside the row space is rounding of the projection.
 _NEGLIGIBLE = 64.0
+# Numbers of a block of products whose squares are wanted: 2 MB, which stay in the caches.
+_BLOCK = 1 << 18
 
 
 class Route(Protocol):
@@ -152,14 +154,20 @@ class Frozen:
         """Length of a vector (W, b, theta)."""
         return self.k * self.d + self.k + sum(shape.numel() for shape in self.shapes)
 
-    def lift_grad(self, columns: Tensor) -> Tensor:
-        """Columns (L, b, theta), (P,) float64, to a vector (W, b, theta), float64."""
-        rows, q = self.law.L.shape
-        dL, db = columns[: rows * q].view(rows, q), columns[rows * q : rows * (q + 1)]
-        # Row by row: MKL's whole product differs in its last bit between 1 and 2 threads (4 of 400 shapes tried).
-        Q = self.law.Q.to(columns).T.expand(self.k, q, self.d)
-        dW = torch.bmm(dL[: self.k, None, :], Q)[:, 0]
-        return torch.cat([dW.flatten(), db[: self.k], columns[rows * (q + 1) :]])
+    def lift_grads(self, columns: Tensor) -> Tensor:
+        """Columns (L, b, theta), (m, P) float64, to vectors (W, b, theta), (m, n_parameters) float64."""
+        (rows, q), m = self.law.L.shape, len(columns)
+        dL, rest = columns[:, : self.k * q], columns[:, rows * q :]
+        dW = dL.reshape(m * self.k, q) @ self.law.Q.to(columns).T
+        return torch.cat([dW.view(m, self.k * self.d), rest[:, : self.k], rest[:, rows:]], 1)
+
+    def squares_of_grads(self, columns: Tensor) -> Tensor:
+        """Sum over the first dimension of squares of lifted columns: (B, m, P) to (m, n_parameters)."""
+        (rows, q), (B, m, _) = self.law.L.shape, columns.shape
+        dL, rest = columns[..., : self.k * q].reshape(B, m * self.k, q), columns[..., rows * q :]
+        of_W = _squares_of_products(dL, self.law.Q.to(columns).T).view(m, self.k * self.d)
+        squares = rest.square().sum(0)
+        return torch.cat([of_W, squares[:, : self.k], squares[:, rows:]], 1)
 
     def lower(self, directions: Blocks) -> tuple[Tensor, Tensor | None]:
         """Directions (m, ...) as columns (m, P), and their part outside the row space.
@@ -210,6 +218,10 @@ class Integrand(Protocol):
         """Linear map from a batch mean (N,) to what the user asked for, (M,)."""
         ...
 
+    def squares(self, rows: Tensor) -> Tensor:
+        """Sum of the squares of `lift` of each row of (B, N): (M,), in memory O(B N + M)."""
+        ...
+
     def groups(self) -> list[list[int]]:
         """(M,) in parts whose relative error is asked for, each as lengths of blocks that have a scale of their own."""
         ...
@@ -239,6 +251,10 @@ class Value:
         """The value as it is."""
         return row
 
+    def squares(self, rows: Tensor) -> Tensor:
+        """(1,)."""
+        return rows.square().sum(0)
+
     def groups(self) -> list[list[int]]:
         """One."""
         return [[1]]
@@ -263,7 +279,11 @@ class ValueAndGradient:
 
     def lift(self, row: Tensor) -> Tensor:
         """The value, and the gradient in (W, b, theta)."""
-        return torch.cat([row[:1], self.frozen.lift_grad(row[1:])])
+        return torch.cat([row[:1], self.frozen.lift_grads(row[None, 1:])[0]])
+
+    def squares(self, rows: Tensor) -> Tensor:
+        """(M,)."""
+        return torch.cat([rows[:, :1].square().sum(0), self.frozen.squares_of_grads(rows[:, None, 1:])[0]])
 
     def groups(self) -> list[list[int]]:
         """The value; and W, b, theta."""
@@ -301,12 +321,34 @@ class HessianProducts:
     def lift(self, row: Tensor) -> Tensor:
         """(m (k d + k + |theta|),), one direction after the other."""
         m, P = self.columns.shape
-        lifted = torch.stack([self.frozen.lift_grad(part) for part in row[: m * P].view(m, P)])
+        lifted = self.frozen.lift_grads(row[: m * P].view(m, P))
         if self.outside is not None:
-            rows, k = len(self.frozen.law.L), self.frozen.k
-            H = row[m * P :].view(rows, rows)[:k, :k]
-            lifted[:, : k * self.frozen.d] += (H @ self.outside).flatten(1)
+            lifted[:, : self._n_weights] += (self._hessians(row[None])[0] @ self.outside).flatten(1)
         return lifted.flatten()
+
+    def squares(self, rows: Tensor) -> Tensor:
+        """(M,)."""
+        frozen, (m, P) = self.frozen, self.columns.shape
+        products = rows[:, : m * P].reshape(-1, m, P)
+        squares = frozen.squares_of_grads(products)
+        if self.outside is not None:  # then W has a second term, and the sum of both is squared
+            q = frozen.rank
+            H, Q = self._hessians(rows), frozen.law.Q.to(rows).T
+            for j, outside in enumerate(self.outside):
+                dL = products[:, j, : frozen.k * q].view(-1, frozen.k, q)
+                of_W = _squares_of_products(torch.cat([dL, H], 2), torch.cat([Q, outside]))
+                squares[j, : self._n_weights] = of_W.flatten()
+        return squares.flatten()
+
+    @property
+    def _n_weights(self) -> int:
+        return self.frozen.k * self.frozen.d
+
+    def _hessians(self, rows: Tensor) -> Tensor:
+        """H in z of each row of (B, N): (B, k, k)."""
+        m, P = self.columns.shape
+        n_rows, k = len(self.frozen.law.L), self.frozen.k
+        return rows[:, m * P :].view(-1, n_rows, n_rows)[:, :k, :k]
 
     def groups(self) -> list[list[int]]:
         """For each direction W, b, theta."""
@@ -346,6 +388,12 @@ class HessianInZ:
         H = row.view(rows, rows)[:k, :k]
         return (0.5 * (H + H.T)).flatten()
 
+    def squares(self, rows: Tensor) -> Tensor:
+        """(M,)."""
+        n_rows, k = len(self.frozen.law.L), self.frozen.k
+        H = rows.view(-1, n_rows, n_rows)[:, :k, :k]
+        return (0.5 * (H + H.mT)).square().sum(0).flatten()
+
     def groups(self) -> list[list[int]]:
         """One."""
         return [[self.frozen.k**2]]
@@ -353,6 +401,18 @@ class HessianInZ:
     def controls(self, moments: Tensor) -> list[tuple[slice, Tensor]]:
         """None: they would need fourth derivatives at b."""
         return []
+
+
+def _squares_of_products(left: Tensor, right: Tensor) -> Tensor:
+    """Sum over b of (left_b right)^2, entry by entry: (B, n, r) and (r, d) to (n, d)."""
+    B, n, r = left.shape
+    found = left.new_empty((n, right.shape[1]))
+    step = max(1, _BLOCK // (B * right.shape[1]))
+    for start in range(0, n, step):
+        part = left[:, start : start + step]
+        product = part.reshape(B * part.shape[1], r) @ right
+        torch.sum(product.square_().view(B, -1, right.shape[1]), 0, out=found[start : start + step])
+    return found
 
 
 def _hessian_at_b(frozen: Frozen) -> Tensor:

@@ -107,7 +107,7 @@ EXPECTATION_METHODS = {
 }
 ESTIMATE_FIELDS = [
     "value",
-    "standard_error",
+    "error",
     "n_samples",
     "method",
     "degrees_of_freedom",
@@ -302,7 +302,7 @@ def test_operations_of_the_kernels(family: str) -> None:
 
 def test_every_public_file_of_the_kernels_is_a_family() -> None:
     public = {module.name for module in pkgutil.iter_modules(sdp_kernels.__path__) if not module.ispkg}
-    assert {name for name in public if not name.startswith("_")} == {*OPERATIONS, "engines"}
+    assert {name for name in public if not name.startswith("_")} == {*OPERATIONS, "engines", "threads"}
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """CPU twin of `sdp_kernels.expectation`: narrow heads in float32 run fused in numba, all others stream through torch.
 
 Draws of an unfused pass go through memory some 30 times; the fused one keeps a block of them in the caches. Weighted
-points are summed in 32 parts, so that threads have something to share; the parts are added in order.
+points are summed in 32 parts, so that threads have something to share; the parts are added in order. What streams runs
+on one thread, for the same bits on any number: on two cores that costs wide heads up to a factor of two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,7 @@ from sdp_kernels._expectation_problem import LOSSES, Draw, Network
 from sdp_kernels.cpu import _head
 from sdp_kernels.cpu._activate import KINDS
 from sdp_kernels.cpu._blocks import threads_worth
+from sdp_kernels.threads import one_thread
 
 WIDEST, DEEPEST = 128, 4  # beyond, a block of layers leaves the second cache
 MOST_COLUMNS = 1024  # of xi
@@ -31,7 +32,7 @@ def value_batches(
 ) -> Tensor:
     """As the public `value_batches`."""
     if not is_fused(L, params, precision):
-        with _one_thread():
+        with one_thread():
             return _streamed.value_batches(L, b, params, network, draw, precision)
     return _run(L, b, params, network, draw, 0)[0]
 
@@ -41,7 +42,7 @@ def grad_batches(
 ) -> tuple[Tensor, Tensor]:
     """As the public `grad_batches`."""
     if not is_fused(L, params, precision):
-        with _one_thread():
+        with one_thread():
             return _streamed.grad_batches(L, b, params, network, draw, precision)
     return _run(L, b, params, network, draw, 1)[:2]
 
@@ -57,7 +58,7 @@ def hvp_batches(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As the public `hvp_batches`."""
     if not is_fused(L, params, precision):
-        with _one_thread():
+        with one_thread():
             return _streamed.hvp_batches(L, b, params, network, draw, directions, precision)
     return _run(L, b, params, network, draw, 2, _floats(directions))
 
@@ -67,7 +68,7 @@ def hessian_b_batches(
 ) -> Tensor:
     """As the public `hessian_b_batches`."""
     if not is_fused(L, params, precision):
-        with _one_thread():
+        with one_thread():
             return _streamed.hessian_b_batches(L, b, params, network, draw, precision)
     k = len(b)
     directions = np.zeros((k, sum(tensor.numel() for tensor in (L, b, *params))), np.float32)
@@ -80,20 +81,6 @@ def is_fused(L: Tensor, params: Sequence[Tensor], precision: str) -> bool:
     widths = [len(L), *(len(c) for c in params[1:-2:2])]
     is_narrow = max(widths) <= WIDEST and len(widths) - 1 <= DEEPEST
     return is_narrow and precision != "exact" and 0 < L.shape[1] <= MOST_COLUMNS
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: where it cuts a tensor for two, tanh and products round some entries differently.
-
-    The same bits for any number of threads come first; on two cores that costs wide heads up to a factor of two.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _floats(tensor: Tensor) -> NDArray[np.float32]:
