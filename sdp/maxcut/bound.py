@@ -26,21 +26,21 @@ from torch import Tensor
 
 from sdp.maxcut._sums import exact_sum
 from sdp.maxcut.graph import Graph
-from sdp.maxcut.placement import between_looks, zeros
+from sdp.maxcut.placement import between_looks
 from sdp.maxcut.problem import Problem
+from sdp.maxcut.recurrence import Dual, recurrence, scaled_weights
 from sdp.optim.chebyshev import COLUMNS as COLUMNS
 from sdp.optim.chebyshev import TOO_LARGE, Growth
 from sdp.optim.chebyshev import UNIT_ROUNDOFF as UNIT_ROUNDOFF
 from sdp.optim.chebyshev import quantile as _quantile
 from sdp.optim.chebyshev import steps_for as steps_for
-from sdp_kernels.graph import CSR, adjacency_product, chebyshev_step, chebyshev_steps
+from sdp_kernels.graph import CSR, adjacency_product
 
 DENSE_VERTICES = 2000
 STEPS_A_LOOK = (
     8  # on a device: so many grow a block by 10^6 at the very most, which leaves its columns independent
 )
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
-_ENTRY_ULPS = 12  # of an entry of B: two reciprocal roots, three products and the sum of a row's first terms
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
 _EIGENSOLVER_ULPS = 4.0  # LAPACK's error is a small multiple of n ulps of the norm
 
@@ -85,21 +85,8 @@ class ScaledDual:
     def of(problem: Problem, h: Tensor) -> ScaledDual:
         """Scales by the weighted degree."""
         csr, d = problem.csr, scaling(problem)
-        rows = CSR(csr.indptr, csr.indices, _scaled_weights(csr, d.rsqrt()))
+        rows = CSR(csr.indptr, csr.indices, scaled_weights(csr, d.rsqrt()))
         return ScaledDual(rows, h / d, d, largest_eigenvalue(problem, h))
-
-
-def _scaled_weights(csr: CSR, root: Tensor) -> Tensor:
-    """w_ij root_i root_j of every entry, float64 (2m,)."""
-    if root.device.type != "cpu":
-        scaled = torch.repeat_interleave(root, csr.indptr.diff(), output_size=csr.indices.numel())
-        return scaled.mul_(csr.weights).mul_(root[csr.indices])
-    # In numpy, which asks for huge pages: so laid out, a Chebyshev step takes two thirds of the time. And it gathers
-    # in half of torch's time.
-    roots = root.numpy()
-    array = csr.weights.double().numpy() * np.repeat(roots, csr.indptr.diff().numpy())
-    array *= roots[csr.indices.numpy()]
-    return torch.from_numpy(array)
 
 
 def scaling(problem: Problem) -> Tensor:
@@ -158,11 +145,9 @@ def chebyshev_bound(
 ) -> tuple[Bound, Tensor]:
     """Bound of a dual vector by the block Chebyshev certificate.
 
-    Rounding. One step in float64 errs by at most e = u (deg + 12) (2 | |B| | + 1) max |Y| in norm, where u = 2^-53,
-    deg is the largest number of entries in a row, 12 pays for the rounding of B's own entries, and
-    | |B| | <= max_i |B_ii| + 2/up, because D^-1/2 |A| D^-1/2 is similar to D^-1 |A|, whose rows add up to less
-    than 1. An error made j steps before the end grows by at most (j + 1) T_j(1 + 2 tau/up). So the component along
-    the lowest eigenvector is at least T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
+    Rounding. A step errs by at most e (`sdp.maxcut.recurrence`, of which the cheapest kind is taken). An error made j
+    steps before the end grows by at most (j + 1) T_j(1 + 2 tau/up). So the component along the lowest eigenvector is at
+    least T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
 
     Args:
         problem: the graph.
@@ -183,40 +168,32 @@ def chebyshev_bound(
 
     Complexity: O(steps m columns).
     """
-    scaled = ScaledDual.of(problem, h)
-    shrink = -2.0 / scaled.upper
-    rows = CSR(scaled.rows.indptr, scaled.rows.indices, scaled.rows.weights.mul_(shrink))
-    diagonal = 1.0 + shrink * scaled.diagonal
     n = problem.n_vertices
-    start = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, columns))
-    previous, current = torch.from_numpy(start).to(h.device), zeros((n, columns), torch.float64, h.device)
-    squares = chebyshev_step(rows, diagonal, previous, current) / 4
-    current /= 2  # the step computes 2 B X
-
-    q = _quantile(delta, columns)
-    degree = int(problem.csr.indptr.diff().max())
-    norm_of_b = float(diagonal.abs().max()) + 2 / scaled.upper
-    step_error = UNIT_ROUNDOFF * (degree + _ENTRY_ULPS) * (2 * norm_of_b + 1)
-    largest = math.sqrt(max(float((previous * previous).sum(0).max()), float(squares.max())))
-    growth, value_of = Growth(scaled.upper, q, step_error, largest), _Value(problem, h, scaled.d)
-    batch = between_looks(h.device, rows.indices.numel() * columns, STEPS_A_LOOK)
+    made_on_host = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, columns))
+    start = torch.from_numpy(made_on_host).to(h.device)
+    dual = Dual(h, scaling(problem), largest_eigenvalue(problem, h))
+    made = recurrence(problem, dual, start)
+    growth = Growth(
+        dual.upper,
+        _quantile(delta, columns),
+        made.step_error,
+        made.largest,
+        rounding=made.rounding,
+        known=made.known,
+    )
+    value_of = _Value(problem, h, dual.d)
+    batch = between_looks(h.device, problem.csr.indices.numel() * columns, STEPS_A_LOOK)
     too_long = min(TOO_LARGE, most_growth * math.sqrt(n))
     k = 1
     while k < steps:
         part = min(batch, steps - k)
-        if part == 1:  # on the CPU, where a table of squares would cost a tenth of a small graph's step
-            made = [float(chebyshev_step(rows, diagonal, current, previous).max())]
-        else:
-            made = chebyshev_steps(rows, diagonal, current, previous, part).amax(1).tolist()
-        if part % 2:
-            current, previous = previous, current
         # Every step's norm is read, late or not: the rounding error is measured by the longest block of all.
-        for square in made:
+        for square in made.take(part):
             k, norm = k + 1, math.sqrt(square)
             growth.after(k, norm)
         if not norm <= too_long or (should_stop is not None and should_stop(value_of(growth.tau))):
             break
-    return Bound(value_of(growth.tau), "chebyshev", delta, h, k), current
+    return Bound(value_of(growth.tau), "chebyshev", delta, h, k), made.block
 
 
 def ritz_vectors(problem: Problem, h: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,11 +23,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 from scipy.special import erfinv
 
 COLUMNS = 8  # one 64-byte cache line of float64 a row; 4 columns need 20% more steps at the same delta
 UNIT_ROUNDOFF = 2.0**-53
-TOO_LARGE = 1e100  # a block this long has proved all it can, and would overflow
+TOO_LARGE = 1e30  # a block this long has proved all it can, and float32 would overflow
+_MOSTLY = 0.95  # of q: a loss of the rest costs less than the sum that would find a smaller one
 _LONGEST_COLUMN = 3.0  # over sqrt n: P(|x| > sqrt n + t) <= exp(-t^2/2) for a normal x in R^n
 _LEAST_TAU = 1e-14  # of the spectrum's width: about what float64 can certify
 
@@ -57,15 +59,22 @@ def steps_for(tau: float, n: int, upper: float, delta: float, columns: int = COL
 class Growth:
     """The certified tau of one run, step by step.
 
-    Rounding. Let a step err by at most e = `step_error` max |Y| in norm. An error made j steps before the end grows
-    by at most (j + 1) T_j(1 + 2 tau/width), so the component along the lowest eigenvector is at least
-    T_k (q - (k + 1)(k + 2) e / 2): q is lowered by that much.
+    Rounding. Let the step from Y_j to Y_{j+1} err by at most e_j = `step_error` times the longest column of Y_j and
+    Y_{j-1}. Of the component along the lowest eigenvector, with x = 1 + 2 t/width, that loses at most
+    U_{k-1-j}(x) e_j <= (k - j) T_{k-1-j}(x) e_j of T_k(x) q, which is T_k(x) (k - j) e_j / T_{j+1}(x) at most. All of
+    it is less than T_k(x) k (k + 1)/2 max e; where that is much, the sum is taken at an s: if t >= s, then
+    max |Y_k| >= T_k(1 + 2 s/width) (q - sum_j (k - j) e_j / T_{j+1}(1 + 2 s/width)), for both factors grow with t.
+
+    Where the eigenvalue lies t below the believed spectrum, a step may err by `rounding` t max |Y| more along it:
+    whatever bounds t bounds that, `known` or what was proved before, since all of it is one event.
 
     Attributes:
         upper: width of the believed spectrum.
         q: `quantile`.
         step_error: error of one step, relative to the longest column so far.
         largest: length of the longest column so far.
+        rounding: what a step errs more, relative to that and to t.
+        known: a bound on t from elsewhere.
         tau: no eigenvalue lies further below the believed spectrum than this; infinite before anything is proved.
     """
 
@@ -73,16 +82,35 @@ class Growth:
     q: float
     step_error: float
     largest: float
+    rounding: float = 0.0
+    known: float = math.inf
     tau: float = field(default=math.inf)
+    _lengths: list[float] = field(default_factory=list, repr=False)
 
     def after(self, k: int, norm: float) -> float:
         """`tau` after step k, whose longest column has this norm; a later step never makes it worse.
 
         A norm that is infinite or NaN, as of a block that overflowed, proves nothing, and nothing is proved after it.
         """
-        self.largest = max(self.largest, norm if math.isfinite(norm) else math.inf)
-        sure = self.q - 0.5 * (k + 1) * (k + 2) * self.step_error * self.largest
+        self._lengths.extend([self.largest] * (k - len(self._lengths)))  # of Y_0 to Y_{k-1}
+        self._lengths.append(norm if math.isfinite(norm) else math.inf)
+        self.largest = max(self.largest, self._lengths[-1])
+        error = self.step_error
+        if self.rounding:  # else `known` may be infinite
+            error += self.rounding * min(self.tau, self.known)
+        sure = self.q - 0.5 * k * (k + 1) * error * self.largest
+        if sure < _MOSTLY * self.q and math.isfinite(self.largest):
+            at = self._angle(k, norm, self.q)
+            steps = np.arange(1.0, k + 1)
+            lengths = np.array(self._lengths[:k])
+            lengths[1:] = np.maximum(lengths[1:], lengths[:-1])
+            sure = max(sure, self.q - error * float((steps[::-1] * lengths / np.cosh(at * steps)).sum()))
         if sure > 0:
             # cosh x - 1 = 2 sinh^2(x/2), without the cancellation.
-            self.tau = min(self.tau, self.upper * math.sinh(math.acosh(max(1.0, norm / sure)) / (2 * k)) ** 2)
+            self.tau = min(self.tau, self.upper * math.sinh(self._angle(k, norm, sure) / 2) ** 2)
         return self.tau
+
+    @staticmethod
+    def _angle(k: int, norm: float, component: float) -> float:
+        """The a such that a component grows to the norm: component cosh(k a) = norm; 0 where it is longer."""
+        return math.acosh(max(1.0, norm / component)) / k
