@@ -76,7 +76,7 @@ class PGD(Watched):
     Raises:
         ValueError: an argument is out of range; the theory promises more than 10^7 steps.
         FloatingPointError: in `step`, where a gradient is not finite: parameters are then those of the last step
-            whose gradient was looked at and finite (every step up to 2^20 parameters, every 20th beyond).
+            whose gradient was looked at and finite (every step up to 2^20 parameters, every 100th beyond).
 
     Complexity: a step without a closure is SGD's, and a norm every so often. Backtracking evaluates the closure once
     for nearly every step, and keeps one more copy of the parameters.
@@ -176,30 +176,27 @@ class PGD(Watched):
         for group in self.param_groups:
             points = [point for point in group["params"] if point.grad is not None]
             rate = -float(group["lr"]) * float(self._at("scale"))
-            directions = self._with_momentum(points, group["momentum"])
             if group["foreach"] or (group["foreach"] is None and points and points[0].device.type != "cpu"):
+                directions = [self._with_momentum(point, group["momentum"]) for point in points]
                 torch._foreach_add_(points, directions, alpha=rate)
             else:
-                for point, direction in zip(points, directions, strict=True):
-                    point.add_(direction, alpha=rate)
+                for point in points:  # one after the other: its momentum is still in the cache
+                    point.add_(self._with_momentum(point, group["momentum"]), alpha=rate)
         self._pass(float(self._at("scale")))
         if looks and not self.stochastic and self.grad_norm <= self.eps and self._has_waited():
             self._perturb(anchor=None)
             self._forget_history()
 
-    def _with_momentum(self, points: Sequence[Tensor], momentum: float) -> list[Tensor]:
-        gradients = [cast(Tensor, point.grad) for point in points]
+    def _with_momentum(self, point: Tensor, momentum: float) -> Tensor:
+        gradient = cast(Tensor, point.grad)
         if momentum == 0.0:
-            return gradients
-        made = []
-        for point, gradient in zip(points, gradients, strict=True):
-            state = self.state[point]
-            if "momentum" in state:
-                state["momentum"].mul_(momentum).add_(gradient)
-            else:
-                state["momentum"] = gradient.clone()
-            made.append(state["momentum"])
-        return made
+            return gradient
+        state = self.state[point]
+        if "momentum" in state:
+            state["momentum"].mul_(momentum).add_(gradient)
+        else:
+            state["momentum"] = gradient.clone()
+        return cast(Tensor, state["momentum"])
 
     def _add_gradient_noise(self) -> None:
         points = self._points()
@@ -285,8 +282,8 @@ class PGD(Watched):
         moves = []
         for group in self.param_groups:
             members = [point for point in group["params"] if point.grad is not None]
-            directions = self._with_momentum(members, group["momentum"])
-            moves += [(-float(group["lr"]), direction) for direction in directions]
+            rate = -float(group["lr"])
+            moves += [(rate, self._with_momentum(point, group["momentum"])) for point in members]
         gradients = [cast(Tensor, point.grad).clone() for point in points]
         slope = sum(rate * inner(d, g) for (rate, d), g in zip(moves, gradients, strict=True))
         if not slope < 0.0 and any("momentum" in self.state[point] for point in points):
@@ -306,9 +303,10 @@ class PGD(Watched):
             # The last trial leaves its gradient, so a point is only taken with a finite one.
             if math.isfinite(new) and self._gradients_are_finite():
                 had_finite = True
-                uphill = sum(
-                    rate * inner(d, cast(Tensor, point.grad))
+                uphill = sum(  # where the trial does not depend on a parameter, its gradient is 0
+                    rate * inner(d, point.grad)
                     for point, (rate, d) in zip(points, moves, strict=True)
+                    if point.grad is not None
                 )
                 if new <= loss + armijo * scale * slope or (
                     new <= loss + self._rounding(loss) and uphill <= 0.0

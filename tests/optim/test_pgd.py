@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sdp.optim._watched import EVERY_STEP_BELOW, LOOK_EVERY
 from sdp.optim.certify_function import certify_function
 from sdp.optim.perturbation import normals_like
 from sdp.optim.pgd import PGD
@@ -279,6 +280,42 @@ def test_a_gradient_that_is_not_finite_goes_back() -> None:
     with pytest.raises(FloatingPointError, match=r"at step 4; the parameters are those of step 3 again"):
         optimizer.step()
     assert torch.equal(x.detach(), kept)
+
+
+def test_large_models_are_looked_at_now_and_then() -> None:
+    x = torch.zeros(EVERY_STEP_BELOW + 1, requires_grad=True)
+    x.grad = torch.ones_like(x)
+    optimizer = PGD([x], lr=1.0, foreach=False)
+    for _ in range(LOOK_EVERY + 1):
+        optimizer.step()
+    x.grad[7] = float("inf")
+    for _ in range(LOOK_EVERY - 1):
+        optimizer.step()
+    with pytest.raises(
+        FloatingPointError, match=rf"at step {2 * LOOK_EVERY} \(looked at every {LOOK_EVERY}\)"
+    ):
+        optimizer.step()
+    assert bool((x == -float(LOOK_EVERY)).all())
+
+
+def test_gradients_may_come_and_go() -> None:
+    # f knows nothing of `b` on one side, and of `a` on the other; a trial may be either's, and one fails altogether.
+    a, b = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    optimizer = PGD([a, b], lr=0.4, momentum=0.5, eps=1e-8)
+    calls = 0
+
+    def closure() -> Tensor:
+        nonlocal calls
+        calls += 1
+        optimizer.zero_grad()
+        loss = (a**2).sum() if calls < 6 else (a**2).sum() + (b**2).sum() if calls < 9 else (b**2).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(200):
+        optimizer.step(closure)
+    assert float(b.detach().abs().max()) < 1e-6
+    assert bool(torch.isfinite(a).all())
 
 
 def test_backtracking_stays_where_f_is_finite() -> None:
