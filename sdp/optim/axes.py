@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -38,7 +39,7 @@ def principal_axes(V: Tensor) -> Tensor:
 def maximise_along(value: Callable[[float], float], mean: float, *, is_even: bool) -> tuple[float, float]:
     """A point x and its value, at least `mean`, which is the mean of `value` over a normal x.
 
-    `is_even` says that value(-x) = value(x).
+    `is_even` says that value(-x) = value(x). Where there is no value, it is minus infinity.
     """
     found: dict[float, float] = {}
     n_points = AXIS_POINTS
@@ -54,6 +55,8 @@ def maximise_along(value: Callable[[float], float], mean: float, *, is_even: boo
             x = _parabola_top(points[k - 1 : k + 2], [found[x] for x in points[k - 1 : k + 2]])
         else:
             x = points[k] + (-0.5 if k == 0 else 0.5)
+        if not math.isfinite(x):  # a neighbour has no finite value, and so no parabola
+            break
         if x not in found:
             found[x] = value(x)
     best = max(sorted(found), key=lambda x: found[x])

@@ -84,7 +84,8 @@ class Derandomization:
         best_of_n: the least g of `n_best` random z, as many evaluations as this method made; NaN if not asked for.
         n_best: their number.
         evaluations: of the head, a gradient counted three times.
-        status: "W is gone", "stationary with W left" or "steps ran out": how the method ended.
+        status: "W is gone", "stationary with W left", "steps ran out", or "not finite beyond step N", where no step
+            from the last good point led to a finite value and gradient: how the method ended.
         method: name of the method.
         seed: of conditioning and verification.
     """
@@ -144,7 +145,8 @@ def derandomize(
         progress: called with the step and the objective.
 
     Raises:
-        ValueError: an argument is out of its range, or the head reads Ux as well, which no b can replace.
+        ValueError: an argument is out of its range, the head reads Ux as well, which no b can replace, or its mean
+            value or gradient is not finite at the start or at the end. On the way such points are stepped round.
 
     Complexity: a value and gradient of F a step, 50 to 200 of them for "sosp"; "conditional" 8 values for each of
         rank(W) axes.
@@ -200,10 +202,18 @@ class _Objective:
         return point[: k * d].view(k, d), point[k * d :]
 
     def value(self, point: Tensor) -> float:
-        """The objective, and its gradient kept for `gradient`."""
+        """The objective, and its gradient kept for `gradient`; infinite where either is not finite.
+
+        Raises:
+            ValueError: they are not finite at the start.
+        """
         W, b = self.parts(point)
         lam = self.walk.lam if self.W is None else 0.0
-        value, gradient = self.walk.F.at(W=W, b=b).value_and_grad()
+        try:
+            value, gradient = self.walk.F.at(W=W, b=b).value_and_grad()
+        except ValueError as error:
+            return self.walk.not_finite(error)
+        self.walk.is_finite = True
         self.walk.evaluations += GRADIENT_PRICE * value.n_samples
         pieces = [gradient.value.b]
         if self.W is None:
@@ -233,6 +243,7 @@ class _Walk:
         self.F, self.seed, self.max_steps, self._progress = F.redrawn(), seed, max_steps, progress
         self.evaluations = self.draws = 0
         self.values: list[float] = []
+        self.is_finite = True  # where the last trial was
         self.status = "steps ran out"
         W = F.W.detach()
         self.size = float(torch.linalg.matrix_norm(W.double()))
@@ -247,18 +258,22 @@ class _Walk:
         point = torch.cat([self.F.W.detach().flatten(), self.F.b.detach()]).contiguous()
         value = objective.value(point)
         self._record(value)
-        is_stuck = False
+        is_stuck, was_finite = False, True
         for _ in range(MAX_ESCAPES):
             if self._is_gone(objective.parts(point)[0]) or self.steps_left <= 0:
                 break
             moved = self._escaped(objective, point, value)
             if moved is None and is_stuck:
-                self.status = "stationary with W left"
+                self.status = (
+                    "stationary with W left"
+                    if was_finite
+                    else f"not finite beyond step {len(self.values) - 1}"
+                )
                 break
             # Where no escape is lower there may still be a slope, unless a descent has just ended here.
             is_stuck = moved is None
             point = self._descend(objective, point if moved is None else moved, self.steps_left)
-            value = self.values[-1]
+            value, was_finite = self.values[-1], self.is_finite
         W, b = objective.parts(point)
         if self._is_gone(W):
             self.status = "W is gone"
@@ -345,8 +360,21 @@ class _Walk:
         self._record(values[best])
         return trials[best]
 
+    def not_finite(self, error: ValueError) -> float:
+        """Infinity, in place of a value that F refuses to give; the error itself at the start.
+
+        Once F has given a value, what is not finite is all that it refuses.
+        """
+        if not self.values:
+            raise error
+        self.is_finite = False
+        return math.inf
+
     def _value(self, W: Tensor, b: Tensor) -> float:
-        found = self.F.at(W=W, b=b).value()
+        try:
+            found = self.F.at(W=W, b=b).value()
+        except ValueError as error:
+            return self.not_finite(error)
         self.evaluations += found.n_samples
         return float(found)
 

@@ -86,10 +86,15 @@ def descend(
     Returns:
         The last point. Same bits whatever the number of threads.
 
+    Raises:
+        ValueError: the objective is not finite at the start. Where it is not at a trial, the step is shortened.
+
     Complexity: one or two values and one gradient a step, and 8 MEMORY passes over the point; memory for
         5 + 2 MEMORY copies of it, taken once: fresh pages for every result cost more than the arithmetic.
     """
     point, value = start.clone(), objective.value(start)
+    if not math.isfinite(value):
+        raise ValueError(f"the objective must be finite at the start of a descent; got {value}.")
     trial, gradient, trial_gradient = (torch.empty_like(point) for _ in range(3))
     objective.gradient(point, gradient)
     pairs = _Pairs(objective, point)

@@ -92,6 +92,40 @@ def test_w_zero_is_left_alone() -> None:
     assert found.value <= found.expected_value_before
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_steps_round_what_is_not_finite(method: str) -> None:
+    # z - log(z + 2) / 50: the least value is at z = -1.98, and a step too long ends where there is no logarithm.
+    W = torch.from_numpy(0.3 * np.random.default_rng(0).normal(size=(6, 8)) / math.sqrt(8))
+    F = sdp.Expectation(
+        lambda z: (z - 0.02 * torch.log(z + 2.0)).sum(-1), W, torch.zeros(6, dtype=torch.float64), 128,
+        method="sampling",
+    )  # fmt: skip
+    found = derandomize(F, method, compare=False, max_steps=100)
+    assert found.status == "W is gone"
+    assert found.value == pytest.approx(6 * (-1.98 - 0.02 * math.log(0.02)), abs=1e-6)
+
+
+def up_to_2(z: torch.Tensor) -> torch.Tensor:
+    """-z, and NaN beyond 2: no least value."""
+    return -z[..., 0] + 0.0 * torch.sqrt(2.0 - z[..., 0])
+
+
+def test_says_at_which_step_nothing_finite_is_left() -> None:
+    W, b = torch.full((1, 6), 0.1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    found = derandomize(sdp.Expectation(up_to_2, W, b, 256, method="sampling"), compare=False)
+    assert found.status == f"not finite beyond step {len(found.sample_values) - 1}"
+    assert found.is_better is True
+    assert found.value == pytest.approx(-2.0, abs=1e-6)
+    assert float(found.b) < 2.0
+
+
+def test_a_start_that_is_not_finite_is_refused() -> None:
+    W, b = torch.full((1, 6), 0.1, dtype=torch.float64), torch.full((1,), 2.5, dtype=torch.float64)
+    for method in METHODS:
+        with pytest.raises(ValueError, match="not finite"):
+            derandomize(sdp.Expectation(up_to_2, W, b, 256, method="sampling"), method)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -92,6 +92,11 @@ def test_stationary_start_stalls_and_stop_stops() -> None:
     assert descend(Quadratic(3), start, max_steps=1000, tolerance=1e-3).steps < 100
 
 
+def test_a_start_without_a_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be finite at the start of a descent; got inf"):
+        descend(Wells(3), torch.full((3, 1), 1e200, dtype=torch.float64), max_steps=10)
+
+
 # Below, at and above a block of the sum.
 @pytest.mark.parametrize("n", [0, 1, 4095, 4096, 10001])
 def test_inner(n: int) -> None:
