@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sdp.optim.certificate import UNDECIDED, Certificate, verdict
 from sdp.optim.chebyshev import COLUMNS
@@ -40,6 +41,8 @@ def certify_function(
 
     The point is second-order stationary to the tolerances if ||grad f|| <= eps and lambda_min(hess f) >= -curvature.
 
+    Attention is computed by torch's plain formula, for its fused kernels have no second derivative.
+
     Arithmetic is that of `params`. Gradient and products are taken to err by 32 ulps of their size, which `notes` say:
     where large terms cancel inside f, float32 may lose all of a gradient that float64 shows.
 
@@ -63,7 +66,8 @@ def certify_function(
 
     Raises:
         TypeError: not tensors, or of several dtypes.
-        ValueError: no parameters, no scalar, not finite, or a number out of its range.
+        ValueError: no parameters, no scalar, not finite, not twice differentiable by torch, or a number out of its
+            range.
 
     Warns:
         UserWarning: the loss uses operations with kinks, so that curvature is undefined; says which smooth ones to
@@ -88,7 +92,7 @@ def certify_function(
         if not samples:
             raise ValueError("`batches` must hold at least one batch, or be left out; got none.")
         return _of_batches(f, points, samples, eps, bend, delta, covers, options)
-    loss = _scalar(f())
+    loss = _loss(f)
     sharp = _warn_of_kinks(loss)
     operator, gradient = hessian_operator(loss, points)
     size = float(torch.linalg.vector_norm(gradient))
@@ -124,7 +128,7 @@ def _of_batches(
     gradients: list[Tensor] = []
     sharp: str | None = None
     for batch in batches:
-        loss = _scalar(f(batch))
+        loss = _loss(f, batch)
         sharp = sharp or _warn_of_kinks(loss)
         operator, gradient = hessian_operator(loss, points)
         operators.append(operator)
@@ -173,7 +177,14 @@ def _warn_of_kinks(loss: Tensor) -> str | None:
     return why
 
 
-def _scalar(loss: object) -> Tensor:
+def _loss(f: Callable[..., Tensor], *batch: Any) -> Tensor:
+    """The loss with its graph.
+
+    Raises:
+        ValueError: it is no scalar, not finite, or has no graph.
+    """
+    with sdpa_kernel(SDPBackend.MATH):
+        loss: object = f(*batch)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(f"`f` must return a scalar tensor; got {got}.")

@@ -120,12 +120,10 @@ def mean_curvature_range(
     # Of the first half, the direction that is lowest in its mean.
     first, second = operators[: half or 1], operators[half:] if half else operators
 
-    def along(v: Tensor, group: Sequence[Operator]) -> list[float]:
-        return [float(v @ operator(v[:, None])[:, 0]) for operator in group]
-
-    candidates = [bounds.direction for bounds in found[: half or 1]]
-    v = min(candidates, key=lambda candidate: sum(along(candidate, first)))
-    quotients = along(v, second)
+    candidates = torch.stack([bounds.direction for bounds in found[: half or 1]], 1)
+    sums = torch.stack([(candidates * operator(candidates)).sum(0) for operator in first]).sum(0)
+    v = candidates[:, int(sums.argmin())]
+    quotients = [float(v @ operator(v[:, None])[:, 0]) for operator in second]
     mean = sum(quotients) / len(quotients)
     upper = mean + one_sided(quotients, delta_upper)
     return Range(lower, min(max(mean, lower), upper), upper, B), v, found[0].method

@@ -1,4 +1,4 @@
-"""Operations in a loss's graph whose gradient jumps: where they take part, curvature is undefined.
+"""Operations in a loss's graph whose gradient jumps, where curvature is undefined, or that torch differentiates once.
 
 A graph does not say what a condition was made of, so that `where` and `masked_fill` count as kinks even where their
 masks are constants. What it does not show at all, such as an index computed from values, is not found.
@@ -7,8 +7,10 @@ masks are constants. What it does not show at all, such as an index computed fro
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 # Name of the graph's node, less "Backward" and its number -> what to use instead.
@@ -73,25 +75,49 @@ NORMS = {
     "Pdist": "_saved_p",
 }
 
+_WRAPPER = ("wrapper", str(torch.autograd.function.__file__))
+
 
 def kinks(loss: Tensor) -> list[str]:
     """What to use instead of each operation with kinks that a scalar's graph holds; empty where there is none known.
 
     Complexity: one visit of every node.
     """
-    found, seen, waiting = set(), set(), [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    found = set()
+    for node in _nodes(loss):
         name = node.name().split("Backward")[0]
         if name in SMOOTH:
             found.add(SMOOTH[name])
         elif name in NORMS and not 2.0 <= _order(node, NORMS[name]) < math.inf:
             found.add("a norm of order 2 instead of 1 or infinity")
-        waiting += [parent for parent, _ in node.next_functions]
     return sorted(found)
+
+
+def once_differentiable(loss: Tensor) -> list[str]:
+    """Names of the custom functions in a scalar's graph that are marked `once_differentiable`.
+
+    Where what comes in from above is constant, torch takes their gradients to be constant too, and says nothing.
+    Complexity: one visit of every node.
+    """
+    made_by: set[Any] = {getattr(node, "_forward_cls", None) for node in _nodes(loss)} - {None}
+    return sorted(cls.__name__ for cls in made_by if _is_marked(cls.backward))
+
+
+def _is_marked(backward: Any) -> bool:
+    """Whether it is the wrapper that torch's decorator puts around a function."""
+    code = getattr(backward, "__code__", None)
+    return code is not None and (code.co_name, code.co_filename) == _WRAPPER
+
+
+def _nodes(loss: Tensor) -> Iterator[Any]:
+    seen, waiting = set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting += [parent for parent, _ in node.next_functions]
 
 
 def _order(node: Any, attribute: str) -> float:

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from sdp.optim.chebyshev import UNIT_ROUNDOFF
+from sdp.optim.kinks import once_differentiable
 
 # Of a product by someone else's function, relative to the operator's norm and in ulps of its arithmetic: an
 # assumption, which results name.
@@ -123,6 +124,11 @@ def hessian_operator(loss: Tensor, params: Sequence[Tensor]) -> tuple[Operator, 
 
     Complexity: a product costs about two to three gradients. Source: Pearlmutter (1994), by double backward.
     """
+    once = once_differentiable(loss)
+    if once:
+        raise ValueError(
+            f"the loss must be twice differentiable; {', '.join(once)} is marked `once_differentiable`."
+        )
     gradients = torch.autograd.grad(
         loss, params, create_graph=True, allow_unused=True, materialize_grads=True
     )
@@ -160,7 +166,14 @@ def hessian_operator(loss: Tensor, params: Sequence[Tensor]) -> tuple[Operator, 
                 RuntimeError
             ):  # torch's word for an operation without a batching rule; a pass a column says the same
                 can_batch = False
-        made_rows = [flatten(backward(unflatten(row, params), batched=False)) for row in rows]
+        try:
+            made_rows = [flatten(backward(unflatten(row, params), batched=False)) for row in rows]
+        except RuntimeError as error:
+            if "differentia" in str(error) or "derivative" in str(
+                error
+            ):  # torch has no class of its own for it
+                raise ValueError(f"the loss must be twice differentiable; torch says: {error}") from error
+            raise
         return torch.stack(made_rows, 1)
 
     error = ASSUMED_ULPS * torch.finfo(dtype).eps

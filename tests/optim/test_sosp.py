@@ -298,19 +298,26 @@ class TestNearSaddles:
             verdicts.append(found.is_sosp)
         assert (True in verdicts) == (side < 0.0)
 
-    def test_sampled(self) -> None:
-        # Batches of a quadratic whose mean curvature is -0.105 where -0.1 is allowed, with noise 20 times the margin.
+    @staticmethod
+    def sampled(lowest: float, n: int) -> list[bool | str]:
+        """Verdicts on n quadratics of this mean curvature where -0.1 is allowed, from 8 batches with noise of 0.1."""
         rng = np.random.default_rng(1)
         verdicts = []
-        for _ in range(100):
-            noise = rng.normal(size=(16, 2, 2))
-            H = torch.from_numpy(0.05 * (noise + noise.transpose(0, 2, 1)) + np.diag([-0.105, 1.0]))
+        for _ in range(n):
+            noise = rng.normal(size=(8, 2, 2))
+            H = torch.from_numpy(0.05 * (noise + noise.transpose(0, 2, 1)) + np.diag([lowest, 1.0]))
             x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
             found = certify_function(
                 lambda A, x=x: 0.5 * x @ A @ x, [x], eps=1e-2, curvature=0.1, batches=list(H)
             )
             verdicts.append(found.is_sosp)
-        assert True not in verdicts
+        return verdicts
+
+    def test_sampled(self) -> None:
+        assert True not in self.sampled(-0.105, 1000)
+
+    def test_sampled_from_above(self) -> None:
+        assert self.sampled(0.2, 20).count(True) >= 15
 
 
 class TestSampled:
@@ -399,6 +406,44 @@ class TestSampled:
         assert block.is_sosp is whole.is_sosp is every.is_sosp is True
         assert whole.curvature_lower <= block.curvature_upper + 2 * LAM
         assert whole.covers != block.covers
+
+
+def test_attention_is_twice_differentiable() -> None:
+    # Of torch's fused attention only the first derivative is known.
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 5, 4, dtype=torch.float64)
+    q = torch.zeros(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    found = certify_function(lambda: attend(q, x, x).square().mean(), [q], eps=10.0)
+    weights = lambda: torch.softmax(q @ x.transpose(-1, -2) / 2.0, -1)  # noqa: E731
+    plain = certify_function(lambda: (weights() @ x).square().mean(), [q], eps=10.0)
+    assert found.curvature_lower == pytest.approx(plain.curvature_lower, abs=1e-12)
+    assert found.curvature_lower < -1e-3
+
+
+class OnceOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return slope * 2.0 * ctx.saved_tensors[0]
+
+
+def test_a_loss_without_a_second_derivative_is_refused() -> None:
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    # Of -x^2: where nothing follows but a sum, torch would say that curvature is 0.
+    with pytest.raises(ValueError, match="must be twice differentiable; OnceOnly is marked"):
+        certify_function(lambda: -OnceOnly.apply(x).sum(), [x])
+    fused = torch.nn.attention.SDPBackend.FLASH_ATTENTION
+    y = torch.ones(1, 1, 4, 8, requires_grad=True)
+    with torch.nn.attention.sdpa_kernel(fused):
+        loss = torch.nn.functional.scaled_dot_product_attention(y, y, y).square().sum()
+    with pytest.raises(ValueError, match="must be twice differentiable; torch says: derivative for"):
+        certify_function(lambda: loss, [y])
 
 
 def test_w_beside_a_teacher_is_bounded_outside_its_rows() -> None:
