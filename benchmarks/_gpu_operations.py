@@ -94,6 +94,15 @@ class Operations:
         kernel = self.kernels.find(entry, variant)
         return launch_cost(self.machine, kernel, [Launch(units)], table_bytes, access)
 
+    def normals(self, numbers: float) -> Cost:
+        """So many float32 normals in rows that a program's tile holds whole, and their scaling to unit rows."""
+        return total([self._over("normal", "32-bit", numbers), streamed(self.machine, 3 * 4 * numbers, 3)])
+
+    def wide_normals(self, numbers: float, calls: float) -> Cost:
+        """So many float64 normals: words by a kernel, then torch's formula, some thirty passes over two arrays."""
+        words = self._over("uniform_bits", "whole", numbers)
+        return total([words, streamed(self.machine, 30 * 2 * 8 * numbers, 30 * calls)])
+
     def sweep(self, columns: int, size: int) -> Cost:
         """One sweep of the mixing method over rows of `columns` numbers of `size` bytes."""
         variant = label(columns, STORAGE[size])

@@ -4,16 +4,19 @@ Everything the counts hold is measured (`_solve_counts`). A larger graph than th
 sweeps and rounds, with `factor` times the rows, and its certificates take the steps that the formula asks for.
 """
 
+import math
 from typing import NamedTuple
 
 from benchmarks._gpu_costs import Cost, Kernels, Machine, elapsed, streamed, total
 from benchmarks._gpu_operations import Graph, Operations
 from benchmarks._records import Record
-from sdp.maxcut.bound import steps_for
+from sdp.maxcut.bound import COLUMNS, steps_for
+from sdp.maxcut.placement import words
+from sdp.maxcut.polish import DEVICE_SLICE
 from sdp.maxcut.solve import PLANES
 
 HOST, LINK, DEVICE = "host", "link", "device"
-WORDS, WORD = 8, 32  # a device polishes eight words of 32 partitions at once (sdp/maxcut/placement.py)
+WORD = 32  # partitions
 COMBINED_LOOKS = 8  # certificate steps between two looks at the clock (sdp/maxcut/bound.py)
 TAU, UPPER, DELTA = 1e-3, 2.0, 1e-6  # of a certificate, for how its steps grow with the graph
 
@@ -114,15 +117,20 @@ class Solve:
         )
         waits = self.machine.wait_seconds * (steps / COMBINED_LOOKS + 20 * counted["certificates"])
         pairs = 2 * counted["certificates"] * calls.chebyshev_step().launches if is_recorded else 0.0
-        drawn = graph.factor * counted["normals"]
         return [
-            Stage("random starts", HOST, drawn * counted["normal_seconds"]),
-            Stage("random starts to the device", LINK, 8 * drawn / self.machine.link_rate),
+            _staged("random starts", self.starts()),
             _staged("mixing sweeps", swept, recorded=True, recording=self._by_hand(recorded)),
             _staged(
                 "certificates", certified, recorded=is_recorded, recording=self._by_hand(pairs), waits=waits
             ),
         ]
+
+    def starts(self) -> Cost:
+        """Random rows by the kernel of `normal`; blocks of certificates, float64, by torch from words."""
+        counted, factor = self.relaxed.counted, self.relaxed.factor
+        blocks = counted["certificates"] * COLUMNS * counted["n_vertices"]
+        drawn = self.calls.normals(factor * (counted["normals"] - blocks))
+        return total([drawn, self.calls.wide_normals(factor * blocks, counted["certificates"])])
 
     def _by_hand(self, launches: float) -> float:
         """A sequence is launched by hand twice before it is replayed: once to compile, once to record."""
@@ -139,18 +147,18 @@ class Solve:
         return _staged("hyperplanes", made)
 
     def polishing(self, graph: Graph, rounds_alike: bool) -> list[Stage]:
-        """The counted local search, in rounds of WORDS words of WORD replicas."""
-        calls = Operations(graph, self.kernels, self.machine)
-        sweeps, rounds = polished_on_device(graph.counted, rounds_alike=rounds_alike)
-        swept = calls.packed_sweep(WORDS).times(sweeps)
-        around = total(
-            [calls.into_words(WORDS), calls.gains(WORDS * WORD), calls.one_opt(WORDS * WORD)]
-        ).times(rounds)
-        crossed = calls.crossover(WORDS * WORD).times(rounds)
-        recording = self._by_hand(rounds * calls.packed_sweep(WORDS).launches)
+        """The counted local search, in rounds of as many words of WORD replicas as a device takes at once."""
+        calls, n_words = Operations(graph, self.kernels, self.machine), words(round(graph.rows))
+        replicas = n_words * WORD
+        sweeps, rounds = polished_on_device(graph.counted, replicas, rounds_alike=rounds_alike)
+        swept = calls.packed_sweep(n_words).times(sweeps)
+        around = total([calls.into_words(n_words), calls.gains(replicas), calls.one_opt(replicas)])
+        crossed = calls.crossover(replicas).times(rounds)
+        slices = rounds * slices_of(graph.rows, replicas, sweeps / rounds if rounds else 0.0)
+        recording = self._by_hand(slices * calls.packed_sweep(n_words).launches)
         return [
             _staged("annealing", swept, recorded=True, recording=recording),
-            _staged("gains and finishing moves", around),
+            _staged("gains and finishing moves", around.times(rounds)),
             _staged("crossover", crossed),
         ]
 
@@ -161,26 +169,36 @@ def _staged(name: str, cost: Cost, *, recorded: bool = False, **host: float) -> 
     return Stage(name, DEVICE, cost.seconds + sum(host.values()), cost.launches, recorded, bounds)
 
 
-def polished_on_device(counted: Record, *, rounds_alike: bool) -> tuple[float, float]:
+def slices_of(rows: float, replicas: int, sweeps: float) -> int:
+    """Parts of an anneal between two looks at the clock (`Polisher._slices`), each a call that records a sweep anew.
+
+    >>> slices_of(125_000, 256, 100), slices_of(1e8, 32, 3)
+    (2, 3)
+    """
+    return math.ceil(sweeps / max(1, int(DEVICE_SLICE / (rows * replicas))))
+
+
+def polished_on_device(counted: Record, replicas: int, *, rounds_alike: bool) -> tuple[float, float]:
     """Sweeps of all words at once, and rounds, in place of the counted ones.
 
     Args:
         counted: a record of `_solve_counts`.
+        replicas: that a device polishes at once.
         rounds_alike: as many rounds of as many sweeps, though each has more replicas; else as many sweeps x replicas,
             in one round at least.
 
     >>> anneal = {"operation": "anneal", "replicas": 8, "sweeps": 3200}
     >>> finish = {"operation": "one_opt", "replicas": 8, "calls": 64}
-    >>> polished_on_device({"operations": [anneal, finish]}, rounds_alike=False)
+    >>> polished_on_device({"operations": [anneal, finish]}, 256, rounds_alike=False)
     (100.0, 2.0)
-    >>> polished_on_device({"operations": [anneal, finish]}, rounds_alike=True)
+    >>> polished_on_device({"operations": [anneal, finish]}, 256, rounds_alike=True)
     (3200.0, 64.0)
     """
     sums = {"anneal": 0.0, "one_opt": 0.0}
     for record in counted["operations"]:
         name = record["operation"]
         if name in sums:
-            share = 1.0 if rounds_alike else record["replicas"] / (WORDS * WORD)
+            share = 1.0 if rounds_alike else record["replicas"] / replicas
             sums[name] += share * record["sweeps" if name == "anneal" else "calls"]
     return sums["anneal"], max(1.0, sums["one_opt"]) if sums["one_opt"] else 0.0
 

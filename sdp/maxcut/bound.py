@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sdp.maxcut._sums import exact_sum
 from sdp.maxcut.graph import Graph
-from sdp.maxcut.placement import between_looks
+from sdp.maxcut.placement import between_looks, empty
 from sdp.maxcut.problem import Problem
 from sdp.maxcut.recurrence import Dual, recurrence, scaled_weights
 from sdp.optim.chebyshev import COLUMNS as COLUMNS
@@ -34,12 +34,14 @@ from sdp.optim.chebyshev import TOO_LARGE, Growth
 from sdp.optim.chebyshev import UNIT_ROUNDOFF as UNIT_ROUNDOFF
 from sdp.optim.chebyshev import quantile as _quantile
 from sdp.optim.chebyshev import steps_for as steps_for
+from sdp_kernels.gaussian import normal
 from sdp_kernels.graph import CSR, adjacency_product
 
 DENSE_VERTICES = 2000
 STEPS_A_LOOK = (
     8  # on a device: so many grow a block by 10^6 at the very most, which leaves its columns independent
 )
+PURPOSE_BLOCK = 302  # of the start block, beside the streams in `relax.py` and those of `sdp.optim`
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
 _EIGENSOLVER_ULPS = 4.0  # LAPACK's error is a small multiple of n ulps of the norm
@@ -154,8 +156,8 @@ def chebyshev_bound(
         h: float64 (n,), any dual vector, in problem units.
         steps: largest k; see `steps_for`.
         delta: probability, over `seed`, that the bound is wrong; in (0, 1).
-        seed: of the Gaussian start block, which is made on the CPU and the same on every device; must not have been
-            used to make h.
+        seed: of the Gaussian start block, which is the same on every device to the rounding of float64; must not have
+            been used to make h.
         columns: of the block.
         should_stop: asked with the bound so far (graph units), after every step on the CPU and after a few on a device;
             True ends the run.
@@ -169,8 +171,8 @@ def chebyshev_bound(
     Complexity: O(steps m columns).
     """
     n = problem.n_vertices
-    made_on_host = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, columns))
-    start = torch.from_numpy(made_on_host).to(h.device)
+    start = empty((n, columns), torch.float64, h.device)
+    normal((n, columns), seed=seed, purpose=PURPOSE_BLOCK, out=start)
     dual = Dual(h, scaling(problem), largest_eigenvalue(problem, h))
     made = recurrence(problem, dual, start)
     growth = Growth(

@@ -24,7 +24,7 @@ WORDS = 8  # of 32 partitions, that a device polishes at once ...
 POLISH_BYTES = 8 << 30  # ... or as many as take so much, at least one
 _LOOK_ENTRIES = 1e10  # entries of V that sweeps on a device read between two looks at the clock: about 20 ms
 
-_FAMILIES = ("graph", "replicas", "anneal")
+_FAMILIES = ("graph", "replicas", "anneal", "gaussian")
 _PARTITION_BYTES = 10  # a vertex and partition: sign, gain, difference, label of its component, a packed bit
 _EDGE_BYTES = 15  # an entry, while edges are listed once each for cuts and crossovers; 6 are kept
 
@@ -170,8 +170,13 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU by numpy, which asks for huge pages as torch does not."""
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Room for numbers; on the CPU by numpy, which asks for huge pages as torch does not."""
     if device.type != "cpu":
-        return torch.zeros(*shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, str(dtype).removeprefix("torch."))).zero_()
+        return torch.empty(*shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(shape, str(dtype).removeprefix("torch.")))
+
+
+def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, as `empty`."""
+    return empty(shape, dtype, device).zero_()

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,8 +33,9 @@ from sdp.maxcut.bound import (
     shares,
     steps_for,
 )
-from sdp.maxcut.placement import between_looks, wait, zeros
+from sdp.maxcut.placement import between_looks, empty, wait, zeros
 from sdp.maxcut.problem import Problem
+from sdp_kernels.gaussian import normal
 from sdp_kernels.graph import fields, mixing_sweeps
 
 OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
@@ -59,6 +59,8 @@ FINER = 0.7  # of each round's certificate over the one before: a fifth more ste
 SPREAD_SHARE = (
     0.1  # of the graph: on random graphs the lowest eigenvectors fill .6, in wordnet-cooc 1e-4 to .3
 )
+CPU = torch.device("cpu")
+PURPOSE_ROWS = 301  # of random rows, beside the streams in `bound.py`
 _KICK = 0.3  # length of the new columns, where the eigenvectors live, against unit rows
 
 
@@ -96,10 +98,10 @@ def default_rank(problem: Problem) -> int:
     return LOW_RANK if 2 * problem.n_edges < DENSE_DEGREE * n else HIGH_RANK
 
 
-def random_rows(n: int, rank: int, seed: int) -> Tensor:
-    """float32 (n, rank), unit rows, uniform on the sphere; made on the CPU, so that every device starts alike."""
-    rows = np.random.Generator(np.random.Philox(key=seed)).standard_normal((n, rank), dtype=np.float32)
-    return _normalised(torch.from_numpy(rows))
+def random_rows(n: int, rank: int, seed: int, device: torch.device = CPU) -> Tensor:
+    """float32 (n, rank) on a device, unit rows, uniform on the sphere; every device starts alike, to rounding."""
+    rows = empty((n, rank), torch.float32, device)
+    return _normalised(normal((n, rank), seed=seed, purpose=PURPOSE_ROWS, out=rows))
 
 
 def relaxation_value(problem: Problem, products: Tensor) -> float:
@@ -136,7 +138,7 @@ def relax(
     Complexity: O(sweeps m rank).
     """
     run = _Run(problem, time_limit, seed, delta, report, should_stop)
-    V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed).to(problem.device)
+    V = random_rows(problem.n_vertices, rank or default_rank(problem), 2 * seed, problem.device)
     by_way_of = [COARSE_TARGET] if target_gap < COARSE_TARGET and problem.n_vertices > DENSE_VERTICES else []
     for target in (*by_way_of, target_gap):
         V = run.approach(V, target)
@@ -299,7 +301,7 @@ def _with_columns(V: Tensor, vectors: Tensor, noise_seed: int | None = None) -> 
     columns = zeros((n, width), torch.float32, V.device)
     columns[:, :r] = V @ rotation.float()
     if noise_seed is not None and width - new > r:
-        columns[:, r : width - new] = _KICK * random_rows(n, width - new - r, noise_seed).to(V.device)
+        columns[:, r : width - new] = _KICK * random_rows(n, width - new - r, noise_seed, V.device)
     peaks = vectors.abs().amax(0)
     columns[:, width - new :] += (_KICK * vectors[:, :new] / peaks[:new]).float()
     return _normalised(columns)

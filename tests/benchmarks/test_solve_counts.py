@@ -58,7 +58,6 @@ def test_a_relaxation_is_counted_whole(record: _solve_counts.Record) -> None:
     assert {r["vertices"] for r in record["operations"]} == {record["n_vertices"]}
     drawn = record["n_vertices"] * (swept[0]["columns"] + _solve_counts.COLUMNS * record["certificates"])
     assert record["normals"] >= drawn
-    assert 0 < record["normal_seconds"] < 1e-6
     assert record["seconds"]["relax"] >= sum(r["seconds"] for r in record["operations"])
 
 
