@@ -21,6 +21,7 @@ from sdp_kernels.triton.catalog import (
     Variant,
     Work,
 )
+from sdp_kernels.triton.expectation_candidates import KEPT
 from sdp_kernels.triton.expectation_configs import PRECISIONS, WIDTHS, Config, config
 
 DEPTH = 2
@@ -35,6 +36,31 @@ KERNELS = {
 # Calls that run each kernel: Hessian-vector products run two, and "shift" has directions in the first shift alone.
 CALLS = {"value": ("value",), "grad": ("grad",), "primal": ("hvp", "shift"), "tangent": ("hvp", "shift")}
 MAX_Q = 64  # the catalogue's q at width 128
+# Structures of the gradient that lost: what the report calls them, and their kernels.
+LOST = (
+    ("gradient, sums carried,", ("expectation_grad_carried",)),
+    ("gradient in two passes", ("expectation_grad_backward", "expectation_grad_sums")),
+)
+LOST_TARGETS = {32: (SM_90,), 64: (SM_90, GFX942)}  # by width; a few, for the report's time
+_LOST_KERNELS = {
+    "expectation_grad_carried": "_carried_kernel",
+    "expectation_grad_backward": "_split_backward_kernel",
+    "expectation_grad_sums": "_split_sums_kernel",
+}
+# (rows, warps) that spill least, by width and precision.
+_LOST_TILES = {
+    ("expectation_grad_carried", 32): (32, 4),
+    ("expectation_grad_carried", 64): (32, 8),
+    ("expectation_grad_backward", 32): (64, 4),
+    ("expectation_grad_backward", 64): (64, 8),
+    ("expectation_grad_sums", 32): (64, 4),
+    ("expectation_grad_sums", 64): (64, 4),
+}
+
+GENERAL = (
+    "a direction in all of (L, b, theta) takes 7 GEMMs of the head's width to a value's 1.5, so 16 take 75 values and "
+    "more; the bar of 20 values is for directions in b, as a certificate has them"
+)
 
 _DRAWS = {
     "points_ptr": "*fp32",
@@ -72,7 +98,7 @@ _SIGNATURES["primal"] = _SIGNATURES["grad"]
 
 def entries() -> tuple[Entry, ...]:
     """A kernel an entry, a width and precision a variant."""
-    return tuple(
+    shipped = tuple(
         Entry(
             f"expectation_{kernel}",
             function,
@@ -85,6 +111,7 @@ def entries() -> tuple[Entry, ...]:
         )
         for kernel, function in KERNELS.items()
     )
+    return (*shipped, *_lost())
 
 
 def label(call: str, width: int, precision: str) -> str:
@@ -106,8 +133,14 @@ def operations() -> tuple[Operation, ...]:
             }
             many = {**shape, "directions": DIRECTIONS}
             value = f"value {name}"
+            lost = [
+                Operation(f"{words} {name}", tuple((kernel, name) for kernel in steps), "", {}, value)
+                for words, steps in LOST
+                if width in LOST_TARGETS
+            ]
             found += [
                 Operation(value, (("expectation_value", name),), "value", shape),
+                *lost,
                 Operation(
                     f"gradient {name}", (("expectation_grad", name),), "grad", shape, value, 4.0, (SM_90,)
                 ),
@@ -140,6 +173,7 @@ def _variant(kernel: str, call: str, width: int, precision: str) -> Variant:
         work=_work(kernel, call, width, precision, TARGETS[0]),
         bars=Bars(tensor=True),
         aligned=("stride_direction",) if kernel == "tangent" else (),
+        note=GENERAL if kernel == "tangent" and call == "hvp" else "",
     )
 
 
@@ -245,3 +279,69 @@ def _trips(
     if kernel == "primal":
         return (float(blocks), *layers)
     return (m, *known("draw", blocks), *layers)
+
+
+def _lost() -> tuple[Entry, ...]:
+    """Structures of the gradient that lost to "grad", for the table of candidates."""
+    found = []
+    for _, kernels in LOST:
+        for kernel in kernels:
+            variants = tuple(
+                _lost_variant(kernel, width, precision, targets)
+                for width, targets in LOST_TARGETS.items()
+                for precision in PRECISIONS
+            )
+            module = "sdp_kernels.triton.expectation_candidates"
+            found.append(Entry(kernel, f"{module}:{_LOST_KERNELS[kernel]}", variants))
+    return tuple(found)
+
+
+def _lost_variant(kernel: str, width: int, precision: str, targets: tuple[str, ...]) -> Variant:
+    is_carried, is_first = kernel.endswith("carried"), kernel.endswith("backward")
+    rows, warps = _LOST_TILES[kernel, width]
+    columns = width if is_carried else min(width, 32)
+    blocks, signs = float(width // columns), 2.0
+    trips: tuple[float, ...]
+    half = square = width * width
+    block = rows * width
+    if is_carried:
+        outputs: dict[str, str] = {"values_ptr": "*fp32", "sums_ptr": "*fp32"}
+        gemms, numbers, trips = 2 * half + 6 * square, half + 4 * square, (blocks, signs, blocks)
+        note = "every sum an accumulator of the loop over tiles"
+    elif is_first:
+        outputs = dict.fromkeys(("values_ptr", "kept_ptr", "vectors_out_ptr"), "*fp32")
+        gemms, numbers, trips = half + 4 * square, half + 4 * square + KEPT * block, (blocks, signs)
+        note = "delta and h of every draw to memory, for a second pass"
+    else:
+        outputs = dict.fromkeys(("first_ptr", "layer_ptr"), "*fp32")
+        gemms, numbers, trips = half + 2 * square, 2 * half + KEPT * block, (signs, blocks)
+        note = "the second pass: sums as GEMMs over the draws, xi drawn anew"
+    first = {"kept_ptr": "*fp32"} if kernel.endswith("sums") else {"head_ptr": "*fp32"}
+    sizes = dict.fromkeys(("tiles", "n_q", "n_signs", *(() if is_carried else ("n_rows",))), "i32")
+    constants: dict[str, Constant] = {"BS": rows, "H": width, "BQ": columns}
+    if not kernel.endswith("sums"):
+        constants["ACTIVATION"] = "tanh"
+    launches, works = {}, {}
+    for target in targets:
+        tile = config("grad", width, precision, target)
+        works[target] = Work(
+            unit="sample",
+            units_per_pass=2 * rows,
+            inner_trips=trips,
+            tensor_flops=float(gemms),
+            tensor_passes=3 if tile.dot == "tf32x3" else 1,
+            tensor_type="fp32" if tile.dot == "ieee" else "tf32",
+            cached_bytes=4.0 * numbers / (2 * rows),
+            problem=SAMPLES,
+        )
+        launches[target] = Launch(warps, 1, {"DOT": tile.dot}, work=works[target], options=tile.options)
+    return Variant(
+        label("grad", width, precision),
+        signature={**first, **outputs, "seed": "i64", "purpose": "i32", **sizes},
+        constants=constants,
+        launches=launches,
+        work=works[targets[0]],
+        bars=Bars(tensor=True),
+        candidate=True,
+        note=note,
+    )

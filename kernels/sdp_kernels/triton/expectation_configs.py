@@ -1,7 +1,8 @@
 """Tiles of the kernels of the Gaussian expectation, for each chip: the only table of them.
 
 A tile changes the order of a sum, so it is a pure function of the kernel, the width, the precision and the chip, and
-is never tuned at run time. `expectation_catalog.py` registers these lines (gradients and products up to width 64).
+is never tuned at run time. `expectation_catalog.py` registers these lines (gradients and products up to width 64), and
+two of the structures below that are kept in `expectation_candidates.py`: the report's candidates that lost.
 
 What lost, at q = k = h = 64 and two layers unless it says otherwise; bytes of stack or scratch a thread, for tf32 /
 tf32x3 (gfx942: xf32 / fp32); times predicted for 2^20 samples on an H100, bounds with no measurement behind them:
@@ -19,6 +20,12 @@ tf32x3 (gfx942: xf32 / fp32); times predicted for 2^20 samples on an H100, bound
       for each direction, whole operands, 32 x 4     -           224 / 464      -             -      12.8 / 24.8 ms
     products, one kernel, operands in chunks, 32 x 4  - / 560      0 / 0        -             -         - / 24.9 ms
     products, two kernels, operands in chunks          0 / 0 in the tiles below
+
+Two passes, the gradient's other structure (delta and h of each draw to memory, sums as GEMMs afterwards), at 64 x 8:
+912 bytes of stack in tf32x3 on sm_90 and 1.29 ms where the shipped one takes 0.69; in tf32 192 bytes, and its second
+pass is refused. On gfx942 it spills 750 to 800 bytes, though the model has it ahead (0.57 to 0.67 of the shipped
+time), as it has 32 wide in tf32x3 on an H100, without a spill (0.78), for heads without weights, points, losses or
+further layers.
 
 "refused": "PassManager::run failed", a drawn operand that meets the tensor core outside a loop, or whole operands. The
 first gradient fails although the law is folded: without folding it takes kilobytes. Sixteen directions in b took 8.5 ms
