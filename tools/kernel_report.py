@@ -26,7 +26,7 @@ from tools._report import pool, tables
 from tools._report.aot import DEFAULT_CATALOGUE, Result, seed_cache
 from tools._report.bars import broken_bars, judge_operations
 from tools._report.chips import CHIPS, Footprint, resident_programs
-from tools._report.roofline import predict, tensor_flops
+from tools._report.roofline import over_bytes, predict, tensor_flops
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / "build" / "kernel_report"
@@ -209,6 +209,7 @@ def _passes(target: str, variant: Variant, answer: Result, resident: int) -> Rec
             "instructions_per_unit",
             "looped_local",
             "predicted_seconds",
+            "over_bytes",
             "bound",
             "tensor_flops_over_formula",
         )
@@ -222,6 +223,7 @@ def _passes(target: str, variant: Variant, answer: Result, resident: int) -> Rec
         "looped_local": each.get("local", 0.0) if answer["looped"] else 0.0,
         "tensor_flops_over_formula": sum(tensor_flops(chip, work, answer)) / formula if formula else None,
         "predicted_seconds": prediction.seconds,
+        "over_bytes": over_bytes(prediction),
         "bound": prediction.bound,
         "seconds_by_bound": prediction.seconds_by_bound,
     }

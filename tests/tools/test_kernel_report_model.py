@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from sdp_kernels.triton.catalog import Bars, Operation, Work
+from sdp_kernels.triton.catalog import TARGETS, Bars, Operation, Work, entries
 from tools._report.bars import broken_bars, judge_operations
 from tools._report.chips import CHIPS, Footprint, resident_programs
-from tools._report.roofline import predict, tensor_flops
+from tools._report.roofline import over_bytes, predict, tensor_flops
+from tools.kernel_report import REPORT
 
 H100, B200, MI300X = CHIPS["sm_90"], CHIPS["sm_100"], CHIPS["gfx942"]
 
@@ -108,10 +110,16 @@ def test_no_tensor_instruction_takes_no_tensor_time() -> None:
 RECORD: dict[str, Any] = {
     "error": None, "spilled_bytes": 0, "registers": 100, "shared_bytes": 1000, "shared_limit": 2000, "unit": "sample",
     "instructions_per_unit": 48.0, "fp64": 0.0, "slow_paths": 0.0, "local": 0.0, "looped_local": 0.0,
-    "uncounted": None, "resident_programs": 2, "tensor": 8.0, "loads": {"128": 4.0},
+    "uncounted": None, "resident_programs": 2, "tensor": 8.0, "loads": {"128": 4.0}, "over_bytes": 1.5,
 }  # fmt: skip
 BARS = Bars(
-    registers=100, shared_bytes=1000, resident_programs=2, instructions=48, tensor=True, wide_loads=True
+    registers=100,
+    shared_bytes=1000,
+    resident_programs=2,
+    instructions=48,
+    tensor=True,
+    wide_loads=True,
+    over_bytes=1.5,
 )
 
 
@@ -136,6 +144,10 @@ def test_bars_hold_at_the_bar() -> None:
         ({"slow_paths": 2}, "has 2 slow paths; the bar is at most 0."),
         ({"local": 2}, "has 2 accesses to local memory; the bar is at most 0."),
         ({"looped_local": 2}, "has 2 accesses to local memory in its main loop; the bar is at most 0."),
+        (
+            {"over_bytes": 1.51},
+            "is predicted to take 1.51 times as long as its bytes alone; the bar is at most 1.5.",
+        ),
         ({"resident_programs": 1}, "1 programs fit a multiprocessor; the bar is at least 2."),
         ({"tensor": 0.0}, "has no tensor-core instruction; the bar asks for them."),
         ({"loads": {"64": 4.0}}, "has no 16-byte load; the bar asks for them."),
@@ -143,6 +155,30 @@ def test_bars_hold_at_the_bar() -> None:
 )
 def test_every_bar_can_break(change: dict[str, Any], sentence: str) -> None:
     assert broken_bars(BARS, {**RECORD, **change}) == [sentence]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_mixing_keeps_near_the_time_of_its_bytes(target: str) -> None:
+    """From the machine code in the committed report: rows of whole 16 bytes, the launch left out."""
+    chip, found = CHIPS[target], {}
+    document = json.loads((REPORT / "kernel_report.json").read_text())
+    (mixing,) = (entry for entry in entries() if entry.name == "graph_mixing")
+    records = {
+        r["variant"]: r for r in document["records"] if (r["kernel"], r["target"]) == (mixing.name, target)
+    }
+    for variant in mixing.variants:
+        bars = variant.bars_on(target)
+        if variant.candidate or bars.over_bytes is None:
+            continue
+        record, work = records[variant.label], variant.work_on(target)
+        counts = record["counted"]
+        found[variant.label] = over_bytes(predict(chip, work, counts, record["resident_programs"]))
+        assert broken_bars(bars, {**record, "over_bytes": found[variant.label]}) == []
+        # A hundred times the instructions would be too many for the bytes.
+        slow = {**counts, "each": {pipe: 100 * count for pipe, count in counts["each"].items()}}
+        ratio = over_bytes(predict(chip, work, slow, record["resident_programs"]))
+        assert "its bytes alone" in broken_bars(bars, {**record, "over_bytes": ratio})[0]
+    assert len(found) == 10
 
 
 def test_bars_of_none_ask_nothing() -> None:

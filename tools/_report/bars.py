@@ -31,12 +31,14 @@ def broken_bars(bars: Bars, record: Mapping[str, Any]) -> list[str]:
         "bytes of shared memory, more than the chip has",
     )
     at_most("takes", record["instructions_per_unit"], bars.instructions, f"instructions per {record['unit']}")
-    if bars.instructions is not None and record["uncounted"] is not None:
+    asks_for_counts = bars.instructions is not None or bars.over_bytes is not None
+    if asks_for_counts and record["uncounted"] is not None:
         broken.append(f"cannot be counted: {record['uncounted']}")
     at_most("has", record["fp64"], bars.fp64, "double-precision instructions")
     at_most("has", record["slow_paths"], bars.slow_paths, "slow paths")
     at_most("has", record["local"], bars.local, "accesses to local memory")
     at_most("has", record["looped_local"], bars.looped_local, "accesses to local memory in its main loop")
+    at_most("is predicted to take", record["over_bytes"], bars.over_bytes, "times as long as its bytes alone")
     if bars.resident_programs is not None and record["resident_programs"] < bars.resident_programs:
         fit = f"{record['resident_programs']} programs fit a multiprocessor"
         broken.append(f"{fit}; the bar is at least {bars.resident_programs}.")

@@ -75,6 +75,18 @@ def predict(chip: Chip, work: Work, counted: Mapping[str, Any], resident: int) -
     return Prediction(total, bound, {**seconds, **overhead}, rounds)
 
 
+def over_bytes(prediction: Prediction) -> float | None:
+    """Time without the launch over that of the bytes alone, the slower of their two ways; None where none move.
+
+    >>> times = {"issue": 3e-6, "dram": 1e-6, "cache": 2e-6, "once": 1e-6, "launch": 4e-6}
+    >>> over_bytes(Prediction(8e-6, "issue", times, 1))
+    2.0
+    """
+    parts = prediction.seconds_by_bound
+    slower = max(parts["dram"], parts["cache"])
+    return (prediction.seconds - parts["launch"]) / slower if slower else None
+
+
 def tensor_flops(chip: Chip, work: Work, counted: Mapping[str, Any]) -> tuple[float, float]:
     """Tensor flops of one program's pass: by instructions that a program waits for, and by warps (HMMA).
 

@@ -10,7 +10,7 @@ Record = dict[str, Any]
 
 _COLUMNS = (
     "variant", "target", "warps", "regs", "spill B", "shared B", "programs/SM", "occupancy", "instr/unit",
-    "tensor", "special", "fp64", "slow", "local", "loads", "time", "bound by", "bars",
+    "tensor", "special", "fp64", "slow", "local", "loads", "time", "over bytes", "bound by", "bars",
 )  # fmt: skip
 
 
@@ -124,6 +124,7 @@ def row(record: Record) -> list[object]:
         *(f"{record[name]:g}" for name in ("tensor", "special", "fp64", "slow_paths", "local")),
         loads,
         seconds(record["predicted_seconds"]),
+        None if record["over_bytes"] is None else f"{record['over_bytes']:.3g}",
         record["bound"],
         ("would be " if record["candidate"] else "") + verdict,
     ]

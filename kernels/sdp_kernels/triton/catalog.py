@@ -89,6 +89,8 @@ class Bars(NamedTuple):
         looped_local: most of them in one pass of the main loop, where they cost time.
         tensor: whether tensor-core instructions must be present.
         wide_loads: whether 16-byte loads from global memory must be present.
+        over_bytes: largest predicted time of the kernel, its launch left out, over that of its bytes alone: through
+            memory or, as far as they are cached, through the second-level cache, whichever takes longer.
     """
 
     spilled_bytes: int | None = 0
@@ -102,6 +104,7 @@ class Bars(NamedTuple):
     looped_local: float | None = 0
     tensor: bool = False
     wide_loads: bool = False
+    over_bytes: float | None = None
 
 
 class Variant(NamedTuple):

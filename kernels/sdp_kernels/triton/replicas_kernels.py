@@ -83,7 +83,7 @@ def _count_kernel(
     chunk = tl.program_id(0).to(tl.int64)
     words = tl.program_id(1) * WORDS + tl.arange(0, WORDS)
     mask_words = words < n_words
-    columns = packed_ptr + words * stride_word
+    columns = packed_ptr + words.to(tl.int64) * stride_word  # transposed words lie n apart
     begin = tl.load(begins_ptr + chunk)
     count = (tl.load(begins_ptr + chunk + 1) - begin).to(tl.int32)
     rows_ptr += begin
@@ -168,7 +168,7 @@ def _sum_kernel(
     words = tl.program_id(1) * WORDS + tl.arange(0, WORDS)
     first_bit = tl.program_id(2) * BITS
     mask_words = words < n_words
-    columns = packed_ptr + words * stride_word
+    columns = packed_ptr + words.to(tl.int64) * stride_word  # transposed words lie n apart
     begin = tl.load(begins_ptr + chunk)
     count = (tl.load(begins_ptr + chunk + 1) - begin).to(tl.int32)
     rows_ptr += begin
