@@ -75,7 +75,8 @@ def twin(family: str, *tensors: Any) -> ModuleType:
         ValueError: as `engine`, `twin_of`.
     """
     name = engine(*tensors)
-    return _load(family, name, _device_type(*tensors))
+    module = _load(family, name, _device_type(*tensors))
+    return _on_device(module, tensors[0].device) if name == "triton" and tensors else module
 
 
 def twin_on(family: str, device: torch.device) -> ModuleType:
@@ -85,7 +86,9 @@ def twin_on(family: str, device: torch.device) -> ModuleType:
         ValueError: no engine for the device, none for the family, the package triton is missing or was
             imported in the other mode, or the engine cannot reach tensors of that device.
     """
-    return _load(family, engine_of(device.type), device.type)
+    name = engine_of(device.type)
+    module = _load(family, name, device.type)
+    return _on_device(module, device) if name == "triton" else module
 
 
 def host_twin(family: str) -> ModuleType:
@@ -120,6 +123,36 @@ def _load(family: str, name: str, device_type: str) -> ModuleType:
     if name == "interpret":
         os.environ[_INTERPRET] = "1"  # read at the import of triton, and again for every kernel
     return importlib.import_module(f"{__package__}.{_folder(name)}.{family}")
+
+
+def _on_device(module: ModuleType, device: torch.device) -> ModuleType:
+    """The module, whose functions run with this GPU as the current one: triton launches there, wherever tensors lie."""
+    from torch import cuda
+
+    is_current = device.index is None or device.index == cuda.current_device()
+    return module if is_current else _Elsewhere(module, device)
+
+
+class _Elsewhere(ModuleType):
+    """A twin whose functions run on a GPU that is not the current one."""
+
+    def __init__(self, module: ModuleType, device: torch.device) -> None:
+        super().__init__(module.__name__)
+        self._module, self._device = module, device
+
+    def __getattr__(self, name: str) -> Any:
+        from torch import cuda
+
+        found = getattr(self._module, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def run(*arguments: Any, **named: Any) -> Any:
+            with cuda.device(self._device):
+                return found(*arguments, **named)
+
+        return run
 
 
 def _place(tensor: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -165,3 +168,59 @@ def test_rounded_steps_are_the_cpu_engines_alone(monkeypatch: pytest.MonkeyPatch
     ones, block = torch.ones(n, dtype=torch.float64), torch.ones(n, 2, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"^`rounded_chebyshev_step` is the CPU engine's alone; use `cheby"):
         graph.rounded_chebyshev_step(csr, ones, ones, 1.0, (block, block.float()), (block, block.float()))
+
+
+class TestSeveralGpus:
+    """Triton launches on the current GPU: a twin of tensors on another one makes that current while it runs."""
+
+    @pytest.fixture
+    def current(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Two GPUs, the first of them current; what is current is the last number."""
+        stack = [0]
+
+        @contextlib.contextmanager
+        def device(place: torch.device) -> Iterator[None]:
+            assert place.index is not None
+            stack.append(place.index)
+            yield
+            stack.pop()
+
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: stack[-1])
+        monkeypatch.setattr(torch.cuda, "device", device)
+        return stack
+
+    @pytest.fixture
+    def module(self, current: list[int], monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+        """A twin that tells where it ran."""
+        module = types.ModuleType("sdp_kernels.triton.fake", "what a twin says")
+        module.where = lambda *args, **named: (current[-1], args, named)  # type: ignore[attr-defined]
+        module.LIMIT = 3  # type: ignore[attr-defined]
+
+        def broken() -> None:
+            raise RuntimeError("as a kernel may")
+
+        module.broken = broken  # type: ignore[attr-defined]
+        monkeypatch.setattr(_engine, "_load", lambda family, name, device_type: module)
+        return module
+
+    def on(self, place: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(device=torch.device(place))
+
+    def test_another_gpu_is_current_during_a_call(self, module: types.ModuleType, current: list[int]) -> None:
+        for twin in (
+            _engine.twin("graph", self.on("cuda:1")),
+            _engine.twin_on("graph", torch.device("cuda:1")),
+        ):
+            assert twin.where(1, two=2) == (1, (1,), {"two": 2})
+            assert current == [0]
+            assert twin.LIMIT == 3
+            assert not hasattr(twin, "absent")
+
+    def test_errors_pass_through(self, module: types.ModuleType, current: list[int]) -> None:
+        with pytest.raises(RuntimeError, match="as a kernel may"):
+            _engine.twin("graph", self.on("cuda:1")).broken()
+
+    @pytest.mark.parametrize("place", ["cuda:0", "cuda", "cpu"])
+    def test_the_current_one_needs_nothing(self, module: types.ModuleType, place: str) -> None:
+        assert _engine.twin("graph", self.on(place)) is module
+        assert _engine.twin_on("graph", torch.device(place)) is module
