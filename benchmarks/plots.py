@@ -20,6 +20,7 @@ from benchmarks import maxcut_cut_at_equal_time as cuts
 from benchmarks import maxcut_gpu_model as gpu_model
 from benchmarks import maxcut_scaling as scaling
 from benchmarks import maxcut_time_to_certified_gap as gaps
+from benchmarks import structure_sample_complexity as complexity
 from benchmarks._graphs import best_known
 from benchmarks._records import RESULTS_FOLDER, Record, latest, load, spread
 from benchmarks.baselines.torch_relaxation import METHODS
@@ -215,6 +216,7 @@ def _starts(stages: list[Record]) -> list[tuple[Record, float]]:
 
 
 DRAWINGS = {
+    complexity.QUESTION: complexity.draw,
     cuts.QUESTION: draw_cuts,
     gaps.QUESTION: draw_gaps,
     gpu_model.QUESTION: draw_timeline,

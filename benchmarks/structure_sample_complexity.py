@@ -10,7 +10,8 @@ A fixed training set of n samples, n = 200 to 20,000, d = 256, r = 3. Five stude
 
     python -m benchmarks.structure_sample_complexity      # about ten minutes on a quiet core
 
-The error is the held-out mean squared error over the labels' variance; 1 is what a constant has.
+The error is the held-out mean squared error over the labels' variance; 1 is what a constant has. `benchmarks.plots` draws
+the picture.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks import _machine
@@ -38,7 +40,6 @@ PROBLEM: dict[str, Any] = {
 }
 COLOURS = ("#D55E00", "#999999", "#E69F00", "#0072B2", "#009E73")
 MARKERS = "osDv^"
-DOTS_PER_INCH = 130
 
 
 def measure(n: int, seed: int) -> Record:
@@ -96,10 +97,8 @@ def table(records: list[Record]) -> str:
     return markdown_table(header, rows)
 
 
-def draw(records: list[Record], path: Path) -> None:
+def draw(records: list[Record]) -> Figure:
     """Held-out error over n, a curve for each student."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(6.5, 4.5), layout="constrained")
     axes = figure.subplots()
     sizes = sorted({record["n"] for record in records})
@@ -115,14 +114,14 @@ def draw(records: list[Record], path: Path) -> None:
     axes.set_ylabel("held-out error, 1 for a constant")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    return figure
 
 
 def run(
     seeds: Annotated[int, typer.Option(help="Training sets of each size.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS_FOLDER,
 ) -> None:
-    """Train what was not trained before, print the table, draw the picture beside the results."""
+    """Train what was not trained before, and print the table."""
     results = Results(QUESTION, KEY, out)
     for seed in range(seeds):
         for n in SIZES:
@@ -132,7 +131,6 @@ def run(
                 results.add(record)
                 typer.echo(record, err=True)
     typer.echo(table(results.records()))
-    draw(results.records(), results.path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sdp.optim.certify_function import certify_function
 from sdp.optim.perturbation import normals_like
 from sdp.optim.pgd import PGD
 from sdp.optim.theory import pgd_2021, psgd_2021
-from tests.reference.saddles import SADDLES, double_well, quadratic
+from tests.reference.saddles import SADDLES, cosine, double_well, quadratic
 
 EPS = 1e-3
 
@@ -110,19 +110,28 @@ def test_gradient_descent_alone_does_not_leave() -> None:
 
 @pytest.mark.parametrize("year", [2017, 2021])
 def test_theory_ends_where_it_promises(year: int) -> None:
-    # f has curvature below 2 and third derivatives below 6 on [-1, 1]. 2021 has no stopping rule: 3,000 steps do here.
-    f = quadratic(2).f
+    # Its true constants, and an eps at which the start is not second-order stationary: -1 < -sqrt(rho eps).
+    f, start, _ = cosine(1)
     x, optimizer = descend(
-        f, torch.zeros(2, dtype=torch.float64), most=3000, mode="theory", year=year, eps=0.16, ell=2.0, rho=6.0,
-        gap=0.001 if year == 2017 else 0.25, seed=3, force=True,
-    )  # fmt: skip
+        f,
+        start,
+        most=10_000_000,
+        mode="theory",
+        year=year,
+        eps=0.9,
+        ell=1.0,
+        rho=1.0,
+        gap=2.0,
+        delta=0.5,
+        seed=3,
+    )
     constants = optimizer.constants
     assert constants is not None
-    if year == 2017:
-        assert optimizer.status == "stationary"
-        assert optimizer.n_steps <= constants.promised_steps
-    found = certify_function(lambda: f(x), [x], eps=0.16, curvature=math.sqrt(6.0 * 0.16))
+    assert optimizer.status == ("stationary" if year == 2017 else "promised steps")
+    assert optimizer.n_steps <= constants.promised_steps
+    found = certify_function(lambda: f(x), [x], eps=0.9, curvature=math.sqrt(0.9))
     assert found.is_sosp is True
+    assert float(f(x.detach())) < 0.0
 
 
 @pytest.mark.parametrize(("ell", "gap", "sigma"), [(1.0, 0.5, 0.0), (3.0, 1.0, 0.2), (100.0, 2.0, 1.0)])

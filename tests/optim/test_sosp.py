@@ -18,6 +18,7 @@ from sdp.optim.certify_function import certify_function
 from sdp.optim.crosscheck import contradicts
 from sdp.optim.pgd import PGD
 from sdp.optim.sosp import certify
+from tests.reference.lemma_heads import lemma_heads
 
 
 def well(z: Tensor) -> Tensor:
@@ -142,18 +143,8 @@ class TestCubeOfRelu:
         assert float(F.b.detach()) == pytest.approx(1.0, abs=1e-2)
 
 
-def heads() -> dict[str, Callable[[Tensor], Tensor]]:
-    return {
-        "tanh, depth 2": sdp.MLP((3, 6, 6), "tanh", seed=1, loss="mse", target=1.0, dtype=torch.float64),
-        "softplus, depth 3": sdp.MLP(
-            (3, 5, 5, 5), "softplus", seed=2, loss="mse", target=1.0, dtype=torch.float64
-        ),
-        "double wells": lambda z: ((z**2 - 1) ** 2).sum(-1),
-    }
-
-
 @pytest.mark.parametrize("d", [32, 4096])
-@pytest.mark.parametrize("name", heads())
+@pytest.mark.parametrize("name", lemma_heads())
 def test_the_lemma_bounds_w_and_nothing_is_lost(name: str, d: int) -> None:
     lam = 0.05
     rng = np.random.default_rng(0)
@@ -161,7 +152,7 @@ def test_the_lemma_bounds_w_and_nothing_is_lost(name: str, d: int) -> None:
     # On 1,024 draws the wells have minima with W of their own, which `certify` refuses: quadrature there.
     n_samples, method = (4096, "auto") if name == "double wells" else (1024, "sampling")
     b = torch.from_numpy(0.3 * rng.normal(size=3))
-    F = sdp.Expectation(heads()[name], W, b, n_samples=n_samples, method=method)
+    F = sdp.Expectation(lemma_heads()[name], W, b, n_samples=n_samples, method=method)
     low, _ = F.redrawn(seed=99, n_samples=16384).value().interval(0.99)
     descend(F, lam, eps=2e-3, momentum=0.8)
     found = certify(F, lam)

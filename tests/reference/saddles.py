@@ -27,6 +27,18 @@ def quadratic(dim: int) -> Saddle:
     return Saddle(f, torch.zeros(dim, dtype=torch.float64), -0.25)
 
 
+def cosine(dim: int) -> Saddle:
+    """1/2 |x'|^2 + cos y at its saddle 0; minima at y = +-pi of value -1.
+
+    Gradient and Hessian have Lipschitz constants of 1: small for its depth, so that few steps are proved to do.
+    """
+
+    def f(x: Tensor) -> Tensor:
+        return 0.5 * (x[:-1] ** 2).sum() + torch.cos(x[-1])
+
+    return Saddle(f, torch.zeros(dim, dtype=torch.float64), -1.0)
+
+
 def double_well(dim: int = 1) -> Saddle:
     """Sum of (x^2 - 1)^2 at its maximum 0."""
     return Saddle(lambda x: ((x**2 - 1) ** 2).sum(), torch.zeros(dim, dtype=torch.float64), 0.0)
@@ -85,6 +97,7 @@ SADDLES: dict[str, Callable[[], Saddle]] = {
     "quadratic, 2": lambda: quadratic(2),
     "quadratic, 30": lambda: quadratic(30),
     "quadratic, 1000": lambda: quadratic(1000),
+    "cosine, 2": lambda: cosine(2),
     "double well": double_well,
     "factorisation": factorisation,
     "octopus, 4": lambda: octopus(4),
