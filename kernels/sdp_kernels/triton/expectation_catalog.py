@@ -36,11 +36,7 @@ KERNELS = {
 # Calls that run each kernel: Hessian-vector products run two, and "shift" has directions in the first shift alone.
 CALLS = {"value": ("value",), "grad": ("grad",), "primal": ("hvp", "shift"), "tangent": ("hvp", "shift")}
 MAX_Q = 64  # the catalogue's q at width 128
-# Structures of the gradient that lost: what the report calls them, and their kernels.
-LOST = (
-    ("gradient, sums carried,", ("expectation_grad_carried",)),
-    ("gradient in two passes", ("expectation_grad_backward", "expectation_grad_sums")),
-)
+# Structures of the gradient that lost: sums carried in registers, and the two kernels of two passes.
 LOST_TARGETS = {32: (SM_90,), 64: (SM_90, GFX942)}  # by width; a few, for the report's time
 _LOST_KERNELS = {
     "expectation_grad_carried": "_carried_kernel",
@@ -133,14 +129,8 @@ def operations() -> tuple[Operation, ...]:
             }
             many = {**shape, "directions": DIRECTIONS}
             value = f"value {name}"
-            lost = [
-                Operation(f"{words} {name}", tuple((kernel, name) for kernel in steps), "", {}, value)
-                for words, steps in LOST
-                if width in LOST_TARGETS
-            ]
             found += [
                 Operation(value, (("expectation_value", name),), "value", shape),
-                *lost,
                 Operation(
                     f"gradient {name}", (("expectation_grad", name),), "grad", shape, value, 4.0, (SM_90,)
                 ),
@@ -283,17 +273,19 @@ def _trips(
 
 def _lost() -> tuple[Entry, ...]:
     """Structures of the gradient that lost to "grad", for the table of candidates."""
-    found = []
-    for _, kernels in LOST:
-        for kernel in kernels:
-            variants = tuple(
+    module = "sdp_kernels.triton.expectation_candidates"
+    return tuple(
+        Entry(
+            kernel,
+            f"{module}:{function}",
+            tuple(
                 _lost_variant(kernel, width, precision, targets)
                 for width, targets in LOST_TARGETS.items()
                 for precision in PRECISIONS
-            )
-            module = "sdp_kernels.triton.expectation_candidates"
-            found.append(Entry(kernel, f"{module}:{_LOST_KERNELS[kernel]}", variants))
-    return tuple(found)
+            ),
+        )
+        for kernel, function in _LOST_KERNELS.items()
+    )
 
 
 def _lost_variant(kernel: str, width: int, precision: str, targets: tuple[str, ...]) -> Variant:
