@@ -2,14 +2,22 @@
 
 E g(W x + b), x in R^512, W (16, 512), g a two-layer tanh head (16 -> 16 -> 1), 4,096 and 65,536 samples. Three axes:
 seconds of a gradient and to an equal standard error of its W part, against Monte Carlo in R^512 with autograd (and
-torch.compile); seconds of m Hessian-vector products against torch.func, double backward, curvlinops and PyHessian on
-the same reduced samples; memory of a gradient. Ours includes the factorisation of W and drawing its samples; the HVP
-peers are given theirs.
+torch.compile); seconds of m Hessian-vector products against torch.func, double backward, curvlinops and PyHessian;
+memory of a gradient. Ours includes drawing its samples (and for gradients and "hvp full" the factorisation of W); the
+HVP peers are given theirs.
+
+    hvp full   directions in all of (W, b, theta) through `sdp.Expectation.hvp`, which samples R^16 and takes what
+               leaves the row space of W exactly; peers get samples of the joint row space of W and all directions, as
+               the textbook has it. "sdp, joint row space" is our kernel on the peers' samples
+    hvp all    directions in (L, b, theta), W = L Q^T, everybody on the same samples of R^16
+    hvp z      directions in L and b, on the same samples
 
     python -m benchmarks.expectation_error_per_second --repeats 30
     python -m benchmarks.expectation_error_per_second --device cuda
 
-Methods of one comparison run in one process, one after the other in every repeat. A ratio is the median over repeats.
+Methods of one comparison run in one process, one after the other in every repeat. Before each timed call there is a
+pause, in which the threads of whoever came before fall asleep (GNU OpenMP lets them spin for 4 ms, on the core that the
+next one needs), and an untimed call of the same method. A ratio is the median over repeats.
 """
 
 import time
@@ -38,6 +46,9 @@ ERROR_SEEDS = (
     40  # the standard deviation of a root mean square over 8192 entries is then known to a few percent
 )
 AGREEMENT = 2e-4  # of float32 HVPs, relative to the largest entry
+MOST_DEVIATION = 1.5  # of two estimates of an HVP in W, rms over its entries, in their joint standard errors
+SETTLE_SECONDS = 0.02
+TEXTBOOK = f"{OURS}, joint row space"
 CLAIMS = {"gradient": 12.0, "gradient to equal error": 500.0, "hvp": 2.5}
 
 
@@ -70,13 +81,16 @@ def our_gradient(given: peers.Problem, n_samples: int) -> Callable[[int], Tensor
 
 
 def seconds_of(methods: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every method, interleaved; two calls of each come before the clock."""
+    """Seconds of every method, interleaved, each in the state that its own calls leave."""
     taken: dict[str, list[float]] = {name: [] for name in methods}
     for method in methods.values():
         method()
         method()
     for _ in range(repeats):
         for name, method in methods.items():
+            time.sleep(SETTLE_SECONDS)
+            method()
+            _finish()
             start = time.perf_counter()
             method()
             _finish()
@@ -143,39 +157,92 @@ def measure_gradient(n_samples: int, repeats: int, threads: int, device: str, co
 
 
 def measure_hvps(m: int, n_samples: int, repeats: int, threads: int, device: str, kind: str) -> list[Record]:
-    """Records of the axis "hvp KIND": m products at once; "all" moves W, b and theta (q grows), "z" L and b only."""
-    from sdp.expectation.law import reduce_law
-    from sdp_kernels import expectation, gaussian
-
+    """Records of the axis "hvp KIND": m products at once."""
     torch.set_num_threads(threads)
     given = problem(device)
-    generator = torch.Generator().manual_seed(1)
-    V_W = torch.randn(m * K, D, generator=generator).to(device)
-    law = reduce_law(given.W, V_W) if kind == "all" else reduce_law(given.W)
-    L = law.L[:K].contiguous()  # the rows behind are V_W's
-    n_columns = L.numel() + K + sum(tensor.numel() for tensor in given.params)
-    directions = torch.randn(m, n_columns, generator=generator).to(device)
-    if kind == "z":
-        directions[:, L.numel() + K :] = 0.0
-    draw, network = expectation.Draw(n_samples // 2, 0), expectation.Network("tanh")
-    xi = gaussian.normal((draw.n, law.rank), seed=0, purpose=gaussian.PURPOSE_SAMPLES, device=device)
-
-    def ours() -> Tensor:
-        return expectation.hvp_batches(L, given.b, given.params, network, draw, directions)[2].mean(0)
-
-    methods = {OURS: ours, **peers.hvp_methods(L, given.b, given.params, xi, directions)}
-    wanted = ours()
-    for name, method in list(methods.items()):
-        off = (method().detach().double() - wanted).abs().max() / wanted.abs().max()
-        if not off < AGREEMENT:
-            raise RuntimeError(f"{name} differs from ours by {float(off):.1e} of the largest entry.")
-    taken = seconds_of(dict(methods), repeats)
+    methods, rank = (full_hvps if kind == "full" else reduced_hvps)(given, m, n_samples, kind)
+    taken = seconds_of(methods, repeats)
     key = {"axis": f"hvp {kind}", "size": m, "samples": n_samples, "threads": threads, "device": device}
-    key["q"] = law.rank
+    key["q"] = rank
     return [
         {**key, "method": name, **timing(taken, name), "hvps_per_second": m / spread(taken[name]).median}
         for name in methods
     ]
+
+
+Methods = dict[str, Callable[[], object]]
+
+
+def reduced_hvps(given: peers.Problem, m: int, n_samples: int, kind: str) -> tuple[Methods, int]:
+    """Methods of "all" and "z", checked against each other, and the dimension of their samples."""
+    from sdp.expectation.law import reduce_law
+
+    law = reduce_law(given.W)
+    columns = randn_directions(m, law.L.numel() + K + sum(tensor.numel() for tensor in given.params), given)
+    if kind == "z":
+        columns[:, law.L.numel() + K :] = 0.0
+    return kernel_and_peers(given, law.L, columns, n_samples), law.rank
+
+
+def full_hvps(given: peers.Problem, m: int, n_samples: int, _: str) -> tuple[Methods, int]:
+    """Methods of "full": the public call, and everybody else on samples of the joint row space."""
+    import sdp
+    from sdp.expectation.law import reduce_law
+    from sdp_kernels import expectation
+
+    V_W = randn_directions(m * K, D, given)
+    rest = randn_directions(m, K + sum(tensor.numel() for tensor in given.params), given, seed=2)
+    law = reduce_law(given.W, V_W)
+    L = law.L[:K].contiguous()
+    V_L = (V_W @ law.Q).reshape(m, -1)
+    methods = kernel_and_peers(given, L, torch.cat([V_L, rest], 1), n_samples)
+    methods = {TEXTBOOK if name == OURS else name: method for name, method in methods.items()}
+    head = sdp.MLP((K, HIDDEN), "tanh").to(given.W.device)
+    with torch.no_grad():
+        for parameter, value in zip(head.parameters(), given.params, strict=True):
+            parameter.copy_(value)
+    F = sdp.Expectation(head, given.W, given.b, n_samples, method="sampling", control_variate=False)
+    V_b, *V_theta = torch.split(rest, [K, *(tensor.numel() for tensor in given.params)], 1)
+    shaped = [V.reshape(m, *tensor.shape) for V, tensor in zip(V_theta, given.params, strict=True)]
+    directions = {"W": V_W.view(m, K, D), "b": V_b, "theta": shaped}
+
+    found = F.hvp(directions)
+    draw, network = expectation.Draw(n_samples // 2, 0), expectation.Network("tanh")
+    columns = torch.cat([V_L, rest], 1)
+    batches = expectation.hvp_batches(L, given.b, given.params, network, draw, columns)[2]
+    lifted = batches[..., : L.numel()].reshape(len(batches), m, K, -1) @ law.Q.T.double()
+    variance = found.standard_error.W.square().mean() + lifted.var(0).mean() / len(batches)
+    off = float(((found.value.W - lifted.mean(0)).square().mean() / variance).sqrt())
+    if not off < MOST_DEVIATION:
+        raise RuntimeError(f"our product in W is {off:.2f} standard errors off the textbook's.")
+    return {OURS: lambda: F.hvp(directions).value, **methods}, law.rank
+
+
+def randn_directions(m: int, n_columns: int, given: peers.Problem, seed: int = 1) -> Tensor:
+    """(m, n_columns) on the device of the problem."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(m, n_columns, generator=generator).to(given.W.device)
+
+
+def kernel_and_peers(given: peers.Problem, L: Tensor, columns: Tensor, n_samples: int) -> Methods:
+    """Our kernel and the peers on the same samples, all with the same answer."""
+    from sdp_kernels import expectation, gaussian
+
+    draw, network = expectation.Draw(n_samples // 2, 0), expectation.Network("tanh")
+    xi = gaussian.normal(
+        (draw.n, L.shape[1]), seed=0, purpose=gaussian.PURPOSE_SAMPLES, device=given.W.device
+    )
+
+    def ours() -> Tensor:
+        return expectation.hvp_batches(L, given.b, given.params, network, draw, columns)[2].mean(0)
+
+    methods = {OURS: ours, **peers.hvp_methods(L, given.b, given.params, xi, columns)}
+    wanted = ours()
+    for name, method in methods.items():
+        off = (method().detach().double() - wanted).abs().max() / wanted.abs().max()
+        if not off < AGREEMENT:
+            raise RuntimeError(f"{name} differs from ours by {float(off):.1e} of the largest entry.")
+    return dict(methods)
 
 
 def measure_memory(method: str, n_samples: int, threads: int, device: str) -> list[Record]:
@@ -228,7 +295,11 @@ def broken_claims(records: list[Record]) -> list[str]:
         groups: dict[str, list[float]] = {}
         for record in records:
             fits = record["size"] == 16 if is_hvp else True
-            if record["method"] != OURS and fits and record["axis"].split()[0] == axis.split()[0]:
+            if (
+                record["method"] not in (OURS, TEXTBOOK)
+                and fits
+                and record["axis"].split()[0] == axis.split()[0]
+            ):
                 name = f"{record['axis']}, {record['samples']:,} samples, {record['threads']} thread(s)"
                 groups.setdefault(name, []).append(record[column])
         found += [
@@ -261,7 +332,7 @@ def run(
     ]
     jobs += [
         (measure_hvps, (m, n_samples, max(3, repeats // 3), threads, device, kind))
-        for kind in ("all", "z")
+        for kind in ("full", "all", "z")
         for n_samples in SAMPLES
         for m in HVP_BATCHES
         if n_samples * m <= MOST_TANGENTS
