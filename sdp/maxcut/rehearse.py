@@ -19,7 +19,7 @@ from sdp.maxcut.matching import match
 from sdp.maxcut.placement import is_interpreted
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
-from sdp.maxcut.relax import HIGH_RANK, LOW_RANK, relax
+from sdp.maxcut.relax import HIGH_RANK, LOW_RANK, random_rows, relax
 from sdp.maxcut.rounding import hyperplanes
 from sdp.maxcut.rows import packing_bound
 from sdp.maxcut.shrink import shrink, solve_blocks
@@ -53,15 +53,24 @@ def _stages(device: torch.device) -> tuple[Problem, Tensor]:
         relax(problem, target_gap=0.0, time_limit=0.0, rank=rank)
     V = relax(problem, target_gap=0.0, time_limit=0.0).V
     h = fields(problem.csr, V)[0]
-    # Only graphs above the dense bound's size need the Chebyshev steps.
-    block = chebyshev_bound(problem, h, steps=2, delta=0.5, seed=0)[1]
+    for seed in seeds(device):
+        random_rows(problem.n_vertices, LOW_RANK, seed, device)
+        # Only graphs above the dense bound's size need the Chebyshev steps.
+        block = chebyshev_bound(problem, h, steps=2, delta=0.5, seed=seed)[1]
     ritz_vectors(problem, h, block)
     signs = hyperplanes(problem.csr, V, 1, 0)[0]
-    _polish(problem, signs)
+    for seed in seeds(device):
+        _polish(problem, signs, seed)
     if device.type != "cpu":  # whose annealing has another way for weights of several magnitudes
         weighted = prepare(Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3], [1, 2, 3, 4])).to(device)
-        _polish(weighted, signs)
+        for seed in seeds(device):
+            _polish(weighted, signs, seed)
     return problem, V
+
+
+def seeds(device: torch.device) -> tuple[int, ...]:
+    """Seeds to rehearse with: a kernel compiled for a number of 32 bits is compiled again for one of 64."""
+    return (0,) if device.type == "cpu" else (0, 1 << 62)
 
 
 @cache
@@ -81,8 +90,10 @@ def _host_stages() -> Problem:
     return problem
 
 
-def _polish(problem: Problem, start: Tensor) -> None:
-    polisher = Polisher(problem, seed=0, should_stop=lambda: False, improved=lambda _: None, time_limit=1e-3)
+def _polish(problem: Problem, start: Tensor, seed: int) -> None:
+    polisher = Polisher(
+        problem, seed=seed, should_stop=lambda: False, improved=lambda _: None, time_limit=1e-3
+    )
     polisher.run([start], 2)
 
 

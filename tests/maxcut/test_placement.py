@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from sdp.maxcut import bound as bounds
-from sdp.maxcut import placement, relax, solve
+from sdp.maxcut import placement, rehearse, relax, solve
 from sdp.maxcut.bound import chebyshev_bound
 from sdp.maxcut.placement import Place, bytes_needed, choose, engine_on, no_room
 from sdp.maxcut.polish import Crowd, Polisher, default_crowd
@@ -84,12 +85,12 @@ class TestChoice:
 
     @pytest.mark.usefixtures("gpu")
     def test_a_gpu_that_runs_no_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        rehearse = solve.rehearse
+        original = rehearse.rehearse
 
-        def fails_on_a_gpu(method: str, device: torch.device) -> float:
+        def fails_on_a_gpu(method: str, device: torch.device, *more: Any) -> float:
             if device.type == "cuda":
                 raise RuntimeError("no kernel image for this device\nsecond line")
-            return rehearse(method, device)
+            return original(method, device, *more)
 
         monkeypatch.setattr(solve, "rehearse", fails_on_a_gpu)
         result = quick(MIDDLE, device="auto", method="anneal")
@@ -136,7 +137,7 @@ class TestRoom:
     @pytest.mark.usefixtures("gpu")
     def test_a_graph_too_big(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(placement, "free_bytes", lambda device: 1000)
-        monkeypatch.setattr(solve, "rehearse", lambda method, device: 0.0)
+        monkeypatch.setattr(solve, "rehearse", lambda *arguments: 0.0)
         with pytest.raises(ValueError, match="cannot be used") as caught:
             maxcut(MIDDLE, device="cuda", method="anneal", time_limit=30)
         reason = str(caught.value).removeprefix("`device` cuda cannot be used: ")
@@ -145,6 +146,30 @@ class TestRoom:
         assert (result.device, result.engine) == ("cpu", "cpu")
         assert f"solved on the CPU: {reason}" in result.notes
         assert_sound(result, MIDDLE)
+
+
+def test_kernels_are_rehearsed_with_long_seeds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device compiles them once for numbers of 32 bits and once for longer ones, which come up in a solve."""
+    assert rehearse.seeds(CPU) == (0,)
+    wanted = rehearse.seeds(CUDA)
+    assert min(wanted) < 2**31 < max(wanted)
+    used: dict[str, list[int]] = {}
+
+    def spy(name: str, seed_of: Callable[..., int]) -> None:
+        original = getattr(rehearse, name)
+
+        def noted(*args: Any, **named: Any) -> Any:
+            used.setdefault(name, []).append(seed_of(*args, **named))
+            return original(*args, **named)
+
+        monkeypatch.setattr(rehearse, name, noted)
+
+    spy("chebyshev_bound", lambda *args, seed, **named: seed)
+    spy("random_rows", lambda n, rank, seed, device: seed)
+    spy("Polisher", lambda *args, seed, **named: seed)
+    monkeypatch.setattr(rehearse, "seeds", lambda device: wanted)
+    rehearse._stages.__wrapped__(CPU)
+    assert used == {name: list(wanted) for name in ("random_rows", "chebyshev_bound", "Polisher")}
 
 
 def test_a_problem_moves_what_is_computed_with() -> None:

@@ -265,12 +265,13 @@ def chebyshev_steps(csr: CSR, diagonal: Tensor, X: Tensor, previous: Tensor, n_s
     tensors = tuple(t.data_ptr() for t in (X, previous, diagonal, csr.indices, csr.weights))
     pair: _Steps | None = _steps.get(X)
     if pair is None or pair.plan is not plan or pair.tensors != tensors:
-        pair = _steps[X] = _Steps(
-            tensors,
-            plan,
-            torch.empty((2, X.shape[1]), dtype=torch.float64, device=X.device),
-            Captured(X.device),
-        )
+        with torch.inference_mode(False):  # kept for later calls, which may be made outside of it
+            pair = _steps[X] = _Steps(
+                tensors,
+                plan,
+                torch.empty((2, X.shape[1]), dtype=torch.float64, device=X.device),
+                Captured(X.device),
+            )
     recorded = pair
 
     def two_steps() -> None:
@@ -351,17 +352,18 @@ def _sweep_of(csr: CSR, plan: RowPlan, V: Tensor, has_changes: bool) -> _Sweep:
     sweep = kept.get(has_changes)
     if sweep is None or sweep.plan is not plan or sweep.tensors != tensors:
         n_changes = plan.starts.numel() + plan.heavy_rows.numel()
-        sweep = kept[has_changes] = _Sweep(
-            tensors,
-            plan,
-            omega=torch.empty(1, dtype=torch.float32, device=V.device),
-            scratch=plan_scratch(plan, V, torch.float32),
-            row_changes=torch.empty((n_changes, 1), dtype=torch.float32, device=V.device)
-            if has_changes
-            else None,
-            change=torch.zeros(1, dtype=torch.float64, device=V.device),
-            captured=Captured(V.device),
-        )
+        with torch.inference_mode(False):  # as in `chebyshev_steps`
+            sweep = kept[has_changes] = _Sweep(
+                tensors,
+                plan,
+                omega=torch.empty(1, dtype=torch.float32, device=V.device),
+                scratch=plan_scratch(plan, V, torch.float32),
+                row_changes=torch.empty((n_changes, 1), dtype=torch.float32, device=V.device)
+                if has_changes
+                else None,
+                change=torch.zeros(1, dtype=torch.float64, device=V.device),
+                captured=Captured(V.device),
+            )
     return sweep
 
 

@@ -312,6 +312,25 @@ def test_a_star() -> None:
     assert torch.equal(graph.gains(whole, signs), cpu.gains(whole, signs))
 
 
+def test_what_is_kept_from_an_inference_serves_outside_of_it() -> None:
+    csr, class_ptr = coloured((40, 33), 3.0, 1, 30)
+    V, X, previous = (
+        unit_rows(csr.n_vertices, 8),
+        normal(csr.n_vertices, 4),
+        normal(csr.n_vertices, 4, seed=1),
+    )
+    expected = V.clone()
+    changes = torch.empty(1, dtype=torch.float64)
+    with torch.inference_mode():
+        graph.mixing_sweeps(csr, class_ptr, V, 0.9, 1, changes)
+        graph.chebyshev_steps(double(csr), normal(csr.n_vertices), X, previous, 2)
+    graph.mixing_sweeps(csr, class_ptr, V, 0.5, 1, changes)
+    graph.chebyshev_steps(double(csr), normal(csr.n_vertices), X, previous, 2)
+    for omega in (0.9, 0.5):
+        graph.mixing_sweeps(csr, class_ptr, expected, omega, 1)
+    assert torch.equal(V, expected)
+
+
 def test_two_runs_and_other_tiles_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     csr, class_ptr = coloured((40, 333), 3.0, 1, 300)
     n = csr.n_vertices
