@@ -98,6 +98,41 @@ def test_bits_depend_on_the_row_alone(name: str, dtype: torch.dtype) -> None:
         numba.set_num_threads(before)
 
 
+@pytest.mark.parametrize(
+    ("D", "k", "s"),
+    [
+        pytest.param(9001, 40, 3, id="steps of four, three panels"),
+        pytest.param(700, 250, 1, id="steps of two, a ragged block of components"),
+        pytest.param(4100, 5000, 2, id="steps of one, two panels, components without entries"),
+    ],
+)
+def test_sums_take_features_in_order(D: int, k: int, s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every output is one sum of single roundings, in order of features, whatever the steps; kept steps or new ones."""
+    density = s / k
+    tables = {
+        "blocked": (np.arange(D + 1) * s, twin.blocked_table(np.arange(D), s, k, SEED, 203).T.ravel()),
+        "independent": twin.listed_table(np.arange(D), round(density * 2**31), k, SEED, 204),
+    }
+    for dtype in (np.float32, np.float64):
+        X = rows(19, D, torch.float64).numpy().astype(dtype)
+        X[3, ::5] = -0.0
+        for name, (pointers, table) in tables.items():
+            scale = 1 / math.sqrt(s if name == "blocked" else round(density * 2**31) * 2.0**-31 * k)
+            expected = np.zeros((19, k), dtype)
+            for f in range(D):
+                words = table[pointers[f] : pointers[f + 1]]
+                signs = np.where(words & 1, -1, 1).astype(dtype)
+                expected[:, words >> 1] += X[:, f : f + 1] * signs
+            expected *= dtype(scale)
+            for kept in (0, 1 << 20, 1 << 20):
+                monkeypatch.setattr(twin, "KEPT_ENTRIES", kept)
+                if name == "blocked":
+                    found = projection.blocked(X, k, s, seed=SEED)
+                else:
+                    found = projection.independent(X, k, density, seed=SEED)
+                assert found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("name", MAPS)
 def test_bits_of_sparse_rows_depend_on_the_row_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor on whether the map's table or panel is made whole or for the features of a few rows."""

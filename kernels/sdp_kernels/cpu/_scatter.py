@@ -1,12 +1,9 @@
-"""Sparse maps on rows: numba loops over a table of signed components.
+"""Tables of sparse maps, and sparse maps on sparse rows: numba loops.
 
 A table holds one uint32 a stored entry of the map: component times 2, plus 1 where the sign is -1. Of a map with s
-entries a feature it is (s, n_features), entry b in block b of the components.
+entries a feature it is (s, n_features), entry b in block b of the components. Dense rows take it sorted (`_steps`).
 
-Dense rows go 16 at a time: PANEL features of 16 rows are transposed to vectors of 16 rows, and each feature then adds
-its vector, with a sign, to s vectors of an accumulator (k, 16). Blocks are taken one after the other, so that the
-accumulator's part (k / s vectors) and the panel both stay in the first-level cache. Every output is the sum, in order
-of features, of its signed entries: the bits depend on the row and the map alone.
+Every output is the sum, in order of features, of its signed entries: the bits depend on the row and the map alone.
 """
 
 from __future__ import annotations
@@ -18,9 +15,8 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from sdp_kernels.cpu._philox import philox
-from sdp_kernels.cpu._vectors import LANES, add_four, add_one, add_signed, prefetch, transpose
+from sdp_kernels.cpu._vectors import add_four, add_one, prefetch
 
-PANEL = 256  # features transposed at a time: 16 KiB of float32
 TASK = 64  # sparse rows that one thread takes at a time
 AHEAD = 32  # stored entries by which a table's line is asked for before it is read
 _LOW, _WORD = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -49,80 +45,6 @@ def fill_table(table: Table, features: NDArray[np.int64], k: int, seed: int, pur
                 table[b, i] = np.uint32(2 * place + (word & np.uint64(1)))
 
 
-@njit(cache=True, nogil=True)
-def _load_panel(
-    X: NDArray[Any], first: int, start: int, width: int, edge: NDArray[Any], panel: NDArray[Any]
-) -> None:
-    """Features [start, start + width) of rows [first, first + LANES): panel (PANEL, LANES)."""
-    vector = LANES * panel.itemsize
-    count = min(LANES, len(X) - first)
-    if count == LANES and width == PANEL:
-        read, stride = X[first:, start:].ctypes.data, X.strides[0]
-    else:
-        edge[:count, :width] = X[first : first + count, start : start + width]
-        read, stride = edge.ctypes.data, edge.strides[0]
-    for j in range(0, width, LANES):
-        transpose(read + j * X.itemsize, stride, panel.ctypes.data + j * vector, vector, X, panel)
-
-
-@njit(cache=True, nogil=True)
-def _store(sums: NDArray[Any], first: int, out: NDArray[Any], scale: float) -> None:
-    vector = LANES * sums.itemsize
-    rows = np.empty((LANES, LANES), dtype=out.dtype)
-    k = out.shape[1]
-    for j in range(0, k, LANES):
-        transpose(sums.ctypes.data + j * vector, vector, rows.ctypes.data, vector, sums, rows)
-        for i in range(min(LANES, len(out) - first)):
-            for c in range(min(LANES, k - j)):
-                out[first + i, j + c] = rows[i, c] * scale
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def scatter(X: NDArray[Any], table: Table, out: NDArray[Any], scale: float) -> None:
-    """Writes out (n, k) = scale X A^T: A from a table (s, n_features).
-
-    X (n, n_features) float32, float64 or uint8, unit stride along rows; out and scale float64 if X is, else float32.
-    """
-    n, n_features = X.shape
-    vector = LANES * out.itemsize
-    s = table.shape[0]
-    for tile in prange((n + LANES - 1) // LANES):
-        sums = np.zeros(((out.shape[1] + LANES - 1) // LANES * LANES, LANES), dtype=out.dtype)
-        panel = np.empty((PANEL, LANES), dtype=out.dtype)
-        edge = np.zeros((LANES, PANEL), dtype=X.dtype)  # what is no whole block of 16 x 16
-        to, read = sums.ctypes.data, panel.ctypes.data
-        for start in range(0, n_features, PANEL):
-            width = min(PANEL, n_features - start)
-            _load_panel(X, tile * LANES, start, width, edge, panel)
-            for b in range(s):
-                for j in range(width):
-                    word = np.int64(table[b, start + j])
-                    add_signed(to + (word >> 1) * vector, read + j * vector, word, sums)
-        _store(sums, tile * LANES, out, scale)
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def scatter_listed(
-    X: NDArray[Any], pointers: NDArray[np.int64], table: Table, out: NDArray[Any], scale: float
-) -> None:
-    """As `scatter`, of a map whose feature f has entries pointers[f] to pointers[f + 1] of the table."""
-    n, n_features = X.shape
-    vector = LANES * out.itemsize
-    for tile in prange((n + LANES - 1) // LANES):
-        sums = np.zeros(((out.shape[1] + LANES - 1) // LANES * LANES, LANES), dtype=out.dtype)
-        panel = np.empty((PANEL, LANES), dtype=out.dtype)
-        edge = np.zeros((LANES, PANEL), dtype=X.dtype)
-        to, read = sums.ctypes.data, panel.ctypes.data
-        for start in range(0, n_features, PANEL):
-            width = min(PANEL, n_features - start)
-            _load_panel(X, tile * LANES, start, width, edge, panel)
-            for j in range(width):
-                for entry in range(pointers[start + j], pointers[start + j + 1]):
-                    word = np.int64(table[entry])
-                    add_signed(to + (word >> 1) * vector, read + j * vector, word, sums)
-        _store(sums, tile * LANES, out, scale)
-
-
 @njit(cache=True, nogil=True, parallel=True)
 def scatter_rows(
     indptr: NDArray[Any],
@@ -132,7 +54,7 @@ def scatter_rows(
     out: NDArray[Any],
     scale: float,
 ) -> None:
-    """As `scatter` for sparse rows, the table being (n_features, s).
+    """Writes out (n, k) = scale (sparse rows) A^T: A from a table (n_features, s).
 
     A table of 100,000 features lies in the third-level cache: without asking ahead an entry of s = 8 waited 8 of its
     15 ns for its line.
@@ -165,7 +87,7 @@ def scatter_listed_rows(
     out: NDArray[Any],
     scale: float,
 ) -> None:
-    """As `scatter_listed` for sparse rows."""
+    """As `scatter_rows`, of a map whose feature f has entries pointers[f] to pointers[f + 1] of the table."""
     for row in prange(out.shape[0]):
         sums = out[row]
         sums[:] = 0

@@ -78,24 +78,52 @@ def _transpose(typing_context, read, read_stride, write, write_stride, like, lik
     return types.void(*[types.int64] * 4, like, like_written), emit
 
 
-def _add_signed(typing_context, write, read, word, like):  # type: ignore[no-untyped-def]
-    """Intrinsic: the vector at `write` gains the one at `read`, negated if `word` is odd."""
-    number = _number(like)
-    bits = ir.IntType(32 if number == FLOAT else 64)
+def _add_steps(n_entries: int) -> Any:
+    """Intrinsic: add_steps(to, read, words, count, like): `count` steps of `_steps`, `n_entries` entries each.
 
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        write, read, word = arguments[:3]
-        sign = builder.shl(builder.trunc(word, bits), ir.Constant(bits, bits.width - 1))
-        wide = ir.VectorType(bits, LANES)
-        undefined = ir.Constant(wide, ir.Undefined)
-        first = builder.insert_element(undefined, sign, ir.Constant(_INT, 0))
-        signs = _shuffle(builder, first, undefined, [0] * LANES)
-        flipped = builder.xor(builder.bitcast(_load(builder, read, number), wide), signs)
-        value = builder.bitcast(flipped, ir.VectorType(number, LANES))
-        _store(builder, builder.fadd(_load(builder, write, number), value), write, number)
-        return context.get_dummy_value()
+    The vector at `to` of number word[0] gains those at `read` of numbers word[i] // 2, in this order, negated where
+    word[i] is odd; a step's words are uint32 that lie together.
+    """
 
-    return types.void(types.int64, types.int64, types.int64, like), emit
+    @intrinsic
+    def add_steps(typing_context, to, read, words, count, like):  # type: ignore[no-untyped-def]
+        number = _number(like)
+        bits = ir.IntType(32 if number == FLOAT else 64)
+        wide, size = ir.VectorType(bits, LANES), LANES * bits.width // 8
+
+        def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            to, read, words, count = arguments[:4]
+
+            def vector_of(base: ir.Value, place: ir.Value) -> ir.Value:
+                offset = builder.mul(builder.zext(place, base.type), ir.Constant(base.type, size))
+                return builder.add(base, offset)
+
+            with cgutils.for_range(builder, count) as loop:
+                at = builder.add(words, builder.mul(loop.index, ir.Constant(words.type, 4 * (1 + n_entries))))
+                first = builder.inttoptr(at, _INT.as_pointer())
+                read_words = [
+                    builder.load(builder.gep(first, [ir.Constant(_INT, i)])) for i in range(1 + n_entries)
+                ]
+                place = vector_of(to, read_words[0])
+                total = _load(builder, place, number)
+                for word in read_words[1:]:
+                    entry = vector_of(read, builder.lshr(word, ir.Constant(_INT, 1)))
+                    long = word if bits.width == 32 else builder.zext(word, bits)
+                    sign = builder.shl(long, ir.Constant(bits, bits.width - 1))
+                    undefined = ir.Constant(wide, ir.Undefined)
+                    single = builder.insert_element(undefined, sign, ir.Constant(_INT, 0))
+                    signs = _shuffle(builder, single, undefined, [0] * LANES)
+                    flipped = builder.xor(builder.bitcast(_load(builder, entry, number), wide), signs)
+                    total = builder.fadd(total, builder.bitcast(flipped, ir.VectorType(number, LANES)))
+                _store(builder, total, place, number)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4, like), emit
+
+    return add_steps
+
+
+add_step_1, add_step_2, add_step_4 = (_add_steps(n_entries) for n_entries in (1, 2, 4))
 
 
 def _butterflies(radix: int) -> Any:
@@ -209,6 +237,5 @@ def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]
 
 # Any: mypy takes what a decorated function expects for what its callers give.
 transpose: Any = intrinsic(_transpose)
-add_signed: Any = intrinsic(_add_signed)
 transform_run: Any = intrinsic(_transform_run)
 prefetch: Any = intrinsic(_prefetch)
