@@ -19,7 +19,7 @@ Cost of n rows, multiply-adds: n D k (dense maps), n D s, n D k density; of spar
 place of n D. Making a dense map costs about what 65 (normals) or 30 (signs) rows cost on a CPU, so rows should come in
 hundreds. Memory beside input and output: at most 8 MiB k / 1024 (dense), 16 bytes a stored entry of the map, of which
 there are D s (`blocked`) or D k density (`independent`), and for sparse rows 4 or 8; for sparse rows of dense maps 256
-bytes a feature, 64 MiB at most. Of sparse maps for dense rows a CPU keeps the last two of each kind, 8 MiB each at most.
+bytes a feature, 64 MiB at most. Of sparse maps for dense rows a CPU keeps the last two of each kind, 8 MiB each.
 
 On a GPU a row's bits depend on the row, the map and the kind of chip, float32 rows keep float32's accuracy on tensor
 cores (`triton/projection_kernels.py` says how), an infinity in them becomes NaN, and dense maps take at most 18 MB
