@@ -82,7 +82,7 @@ def both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
             results.append(result)
         found = results[0]
         document = _certificate_file.load(tmp_path / "interpret.json.gz")
-        cut, bound = Checker().check(graph.n_vertices, *graph.edges(), document)
+        cut, bound = Checker().check(graph, document)
         assert found.cut_value == cut <= bound
         assert float(bound) <= found.upper_bound + 1e-3 * graph.absolute_weight
         return found, results[1]
@@ -151,6 +151,39 @@ def test_the_command(tmp_path: Path, sdp_command: list[str]) -> None:
     assert (record["device"], record["engine"]) == ("cpu", "interpret")
     assert record["status"] == "time limit"
     assert record["cut_value"] > 0
+
+
+def test_a_whole_solve_of_200_vertices_ends_within_two_minutes(
+    tmp_path: Path, sdp_command: list[str]
+) -> None:
+    """Every stage by the command as users have it, relaxation, bound, hyperplanes and polish."""
+    graph = random_sparse(200, 8.0, "ones", 1)
+    write_graph(graph, tmp_path / "graph.txt")
+    done = subprocess.run(
+        [
+            *sdp_command,
+            *("maxcut", tmp_path / "graph.txt", "--json"),
+            *(
+                "--time-limit",
+                "12",
+                "--bound-share",
+                "0.2",
+            ),  # time left for the polish on a busy machine, too
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "SDP_ENGINE": "interpret"},
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["engine"] == "interpret"
+    assert {"relax", "round", "polish"} <= record["timings"].keys()
+    assert record["bound_kind"] not in ("sum of positive weights", "none")
+    # A random cut has half of the edges, and the relaxation's bound is within a tenth of the best.
+    assert record["cut_value"] > 0.6 * graph.n_edges
+    assert record["cut_value"] <= record["upper_bound"] < 1.15 * record["cut_value"]
 
 
 READS = ("item", "cpu", "numpy", "tolist", "__float__", "__int__", "__bool__")
