@@ -10,8 +10,8 @@ A fixed training set of n samples, n = 200 to 20,000, d = 256, r = 3. Five stude
 
     python -m benchmarks.structure_sample_complexity      # about ten minutes on a quiet core
 
-The error is the held-out mean squared error over the labels' variance; 1 is what a constant has. `benchmarks.plots` draws
-the picture.
+The error is the held-out mean squared error over the labels' variance; 1 is what a constant has. The picture is drawn
+by `benchmarks.plots`.
 """
 
 from pathlib import Path
