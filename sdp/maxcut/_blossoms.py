@@ -14,50 +14,11 @@ from sdp.maxcut._process import end_with_the_parent, write
 
 
 def main(problem: str, answer: str) -> None:
-    """Solves the problem, each piece by itself."""
+    """Solves the problem."""
     end_with_the_parent(problem)
     with np.load(problem) as given:
         parts = dict(given)
-    write(answer, of_pieces(parts["ends"], parts["lengths"], parts["odd"], parts["piece"]))
-
-
-def of_pieces(
-    ends: NDArray[np.int64], lengths: NDArray[np.int64], odd: NDArray[np.int64], piece: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The sets of every piece.
-
-    Args:
-        ends: int64 (m, 2), no pair twice; the first node is an inner one.
-        lengths: int64 (m,), even, > 0.
-        odd: int64, the inner nodes to be matched.
-        piece: int64 (n,) from 0, of the inner nodes; nodes from n on are outer ones, with one edge each.
-    """
-    n, many = piece.size, int(piece.max()) + 1
-    nodes = np.append(np.argsort(piece, kind="stable"), n)
-    number = np.empty(n, np.int64)
-    begin = np.searchsorted(piece[nodes[:-1]], np.arange(many + 1))
-    number[nodes[:-1]] = np.arange(n) - begin[piece[nodes[:-1]]]
-    by_edge = np.argsort(piece[ends[:, 0]], kind="stable")
-    first_edge = np.searchsorted(piece[ends[by_edge, 0]], np.arange(many + 1))
-    by_odd = odd[np.argsort(piece[odd], kind="stable")]
-    first_odd = np.searchsorted(piece[by_odd], np.arange(many + 1))
-    found, count = [], 0
-    for p in range(many):
-        here = by_edge[first_edge[p] : first_edge[p + 1]]
-        pairs, inner = ends[here], int(begin[p + 1] - begin[p])
-        outer = pairs[:, 1] >= n
-        low, high = number[pairs[:, 0]], np.empty(len(pairs), np.int64)
-        high[~outer] = number[pairs[~outer, 1]]
-        high[outer] = inner + np.arange(int(outer.sum()))
-        wanted = by_odd[first_odd[p] : first_odd[p + 1]]
-        if wanted.size == 0:
-            continue
-        sets = nested_sets(np.stack([low, high], 1), lengths[here], number[wanted], inner)
-        sets[0] = np.where(sets[0] < 0, -1, sets[0] + count)
-        sets[1] = np.where(sets[1] < 0, -1, nodes[begin[p] + sets[1]])
-        found.append(sets)
-        count += sets.shape[1]
-    return np.concatenate(found, 1)
+    write(answer, nested_sets(parts["ends"], parts["lengths"], parts["odd"], int(parts["n_inner"])))
 
 
 def nested_sets(

@@ -2,10 +2,6 @@
 
 The answer is int64 (1 + k,): twice a lower bound on the cost of a T-join, then a T-join of the k edges, of 0 and 1. It
 appears when the first T-join is found and is replaced by each whose cut is better.
-
-One matching of the whole is slow where more than 60,000 cycles are frustrated. There the bound is that of patches, of
-which each pays half of an edge between two, and the T-join is that of a cut, bettered within patches, time and again
-others.
 """
 
 from __future__ import annotations
@@ -21,9 +17,7 @@ from sdp.maxcut._patches import patches
 from sdp.maxcut._process import end_with_the_parent, write
 
 LARGEST_COST = 2**23  # pymatching computes with integers below 2^24
-MOST_ODD = 60_000  # frustrated cycles that are matched as a whole
 PATCH = 2500  # cycles of a patch in which a cut is bettered
-BOUND_PATCH = 10_000  # of one that bounds: with a quarter of that twice as much is lost
 PASSES = 4  # over other patches each, in vain, before a cut is let be
 IN_VAIN = 10  # T-joins tried on end without a better cut
 
@@ -33,10 +27,7 @@ def main(problem: str, answer: str) -> None:
     end_with_the_parent(problem)
     with np.load(problem) as given:
         search = Search(**dict(given), answer=answer)
-    if search.odd.sum() > MOST_ODD:
-        search.by_patches()
-    else:
-        search.as_a_whole()
+    search.as_a_whole()
 
 
 @dataclass
@@ -109,13 +100,6 @@ class Search:
             in_vain = in_vain + 1 if self.best_value <= value else 0
             value = self.best_value
 
-    def by_patches(self) -> None:
-        """A bound of patches, and a cut bettered within patches."""
-        centres = self.rng.integers(0, self.odd.size, self.odd.size // BOUND_PATCH + 1)
-        label, _ = patches(self.faces, self.ends, centres, self.odd.size, self.n_vertices)
-        join, self.twice = self._patch_bound(label)
-        self._better(self._offer(join), self.odd.size // PATCH + 1)
-
     def _better(self, join: NDArray[np.bool_], many: int) -> None:
         """Betters the T-join of a cut within patches, new ones each time, until that does not help any more."""
         in_vain = 0
@@ -128,30 +112,6 @@ class Search:
             after = self._offer(after)
             in_vain = in_vain + 1 if self.costs[after].sum() >= self.costs[join].sum() else 0
             join = after
-
-    def _patch_bound(self, label: NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
-        """The edges that least T-joins of the patches use, and twice the sum of their costs."""
-        between = (self.faces[:, 1] < self.odd.size) & (
-            label[self.faces[:, 0]] != label[np.minimum(self.faces[:, 1], self.odd.size - 1)]
-        )
-        exact = 2 * int(self.costs.max()) <= LARGEST_COST
-        unit = 2 if exact else 1
-        halves = self.costs[between] if exact else np.floor(self.costs[between] / 2)
-        crossing = self.faces[between]
-        one, other = (
-            scipy.sparse.csc_matrix(
-                (np.ones(len(crossing), np.uint8), (crossing[:, side], np.arange(len(crossing)))),
-                shape=(self.odd.size, len(crossing)),
-            )
-            for side in (0, 1)
-        )
-        within = self.incidence[:, ~between]
-        matrix = scipy.sparse.hstack([within, one, other], format="csc")
-        costs = np.concatenate([unit * self.costs[~between], halves, halves])
-        chosen = least_join(matrix, costs, self.odd)
-        join = np.zeros(self.costs.size, np.bool_)
-        join[~between] = chosen[: within.shape[1]]
-        return join, int(costs[chosen].sum()) * (2 // unit)
 
     def _offer(self, join: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The T-join of the cut read off an edge set; it is written down if its cut is the best."""

@@ -110,7 +110,7 @@ def t_cuts(
             while True:
                 while heap_size and keys[0] <= level:
                     key, v = keys[0], places[0]
-                    heap_size = _pop(keys, places, heap_size)
+                    heap_size = pop(keys, places, heap_size)
                     if inside[v] == s:
                         continue
                     if held[v]:
@@ -136,7 +136,7 @@ def t_cuts(
                         heap_size,
                     )
                 while heap_size and inside[places[0]] == s:
-                    heap_size = _pop(keys, places, heap_size)
+                    heap_size = pop(keys, places, heap_size)
                 onward = min(keys[0], dual[s]) if heap_size else dual[s]
                 kept = 0
                 for place in range(rim_size):
@@ -202,12 +202,12 @@ def _look_around(
         if key < limit:
             if heap_size == len(keys):
                 keys, places = np.append(keys, np.empty_like(keys)), np.append(places, np.empty_like(places))
-            heap_size = _push(keys, places, heap_size, key, x)
+            heap_size = push(keys, places, heap_size, key, x)
     return rim, rim_size, keys, places, heap_size
 
 
 @numba.njit(cache=True, nogil=True)
-def _push(keys: Int64, places: Int64, size: int, key: int, place: int) -> int:
+def push(keys: Int64, places: Int64, size: int, key: int, place: int) -> int:
     child = size
     while child > 0:
         above = (child - 1) // 2
@@ -220,7 +220,7 @@ def _push(keys: Int64, places: Int64, size: int, key: int, place: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _pop(keys: Int64, places: Int64, size: int) -> int:
+def pop(keys: Int64, places: Int64, size: int) -> int:
     size -= 1
     key, place = keys[size], places[size]
     hole = 0

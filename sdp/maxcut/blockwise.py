@@ -137,7 +137,9 @@ def bound_by_packing(part: Part, should_stop: Callable[[], bool]) -> None:
     part.offer_bound(packing_bound(graph, family), lambda: packing_rows(graph, family))
 
 
-def bound_by_matching(part: Part, seed: int, should_stop: Callable[[], bool]) -> None:
+def bound_by_matching(
+    part: Part, seed: int, should_stop: Callable[[], bool], should_hurry: Callable[[], bool]
+) -> None:
     """The matching bound and its cut, where a block is nearly planar and not every cycle frustrated.
 
     Raises:
@@ -148,9 +150,10 @@ def bound_by_matching(part: Part, seed: int, should_stop: Callable[[], bool]) ->
         return
     if int(family.frustrated(graph.edges()[2]).sum()) > MOST_FRUSTRATED * family.n_cycles:
         return
-    matching = match(graph, family, seed=seed, should_stop=should_stop)
+    matching = match(graph, family, seed=seed, should_stop=should_stop, should_hurry=should_hurry)
     if matching is not None:
-        part.offer_bound(matching.bound, lambda: _dual_or_packing(graph, family))
+        rows = matching.rows
+        part.offer_bound(matching.bound, lambda: _dual_or_packing(graph, family) if rows is None else rows)
         part.offer_partition(matching.partition)
 
 

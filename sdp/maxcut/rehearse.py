@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from sdp.maxcut import growth
 from sdp.maxcut.balance import balanced_signs
 from sdp.maxcut.bound import chebyshev_bound, ritz_vectors
 from sdp.maxcut.branch import branch_and_cut
@@ -15,11 +17,11 @@ from sdp.maxcut.cycles import find_cycles
 from sdp.maxcut.derandomize import METHODS as DERANDOMIZERS
 from sdp.maxcut.derandomize import derandomize
 from sdp.maxcut.graph import Graph
-from sdp.maxcut.matching import match
+from sdp.maxcut.matching import MOST_ODD_OPEN, match
 from sdp.maxcut.placement import is_interpreted
 from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
-from sdp.maxcut.relax import HIGH_RANK, LOW_RANK, random_rows, relax
+from sdp.maxcut.relax import HIGH_RANK, LOW_RANK, WIDE_RANK, random_rows, relax
 from sdp.maxcut.rounding import hyperplanes
 from sdp.maxcut.rows import packing_bound
 from sdp.maxcut.shrink import shrink, solve_blocks
@@ -28,8 +30,10 @@ from sdp_kernels.graph import fields
 CPU = torch.device("cpu")
 
 
-def rehearse(method: str, device: torch.device = CPU) -> float:
+def rehearse(method: str, device: torch.device = CPU, n_edges: int = 0) -> float:
     """Runs every stage of a method on four vertices, once a process and device; the seconds it took.
+
+    So many edges decide whether there may be enough frustrated cycles to need loops of their own.
 
     Half a minute on a fresh installation, a fraction of a second once the machine code is in the cache. Of stages whose
     kernels are interpreted, which compiles nothing, none.
@@ -41,6 +45,8 @@ def rehearse(method: str, device: torch.device = CPU) -> float:
         _derandomizers(device)
     else:
         _stages(device)
+    if n_edges > MOST_ODD_OPEN and method == "auto":
+        _many_cycles()
     return time.perf_counter() - begin
 
 
@@ -49,7 +55,7 @@ def _stages(device: torch.device) -> tuple[Problem, Tensor]:
     """The problem of four vertices on this device, and the rows of its relaxation."""
     problem = _host_stages().to(device)
     # Compiled kernels are made for one rank; the CPU's are made for all.
-    for rank in () if device.type == "cpu" else (LOW_RANK, 2 * LOW_RANK, HIGH_RANK):
+    for rank in () if device.type == "cpu" else (LOW_RANK, 2 * LOW_RANK, HIGH_RANK, WIDE_RANK):
         relax(problem, target_gap=0.0, time_limit=0.0, rank=rank)
     V = relax(problem, target_gap=0.0, time_limit=0.0).V
     h = fields(problem.csr, V)[0]
@@ -88,6 +94,16 @@ def _host_stages() -> Problem:
     problem = prepare(graph)
     balanced_signs(problem)
     return problem
+
+
+@cache
+def _many_cycles() -> None:
+    graph = Graph.from_edges([0, 0, 1, 2], [1, 2, 2, 3])
+    family = find_cycles(graph)
+    grown = growth.least_join(graph, family)
+    assert grown is not None
+    # Asked for more than there is, patches are tried, too.
+    growth.cut_near(graph, family, replace(grown, least=-1.0), seed=0, should_stop=lambda: False)
 
 
 def _polish(problem: Problem, start: Tensor, seed: int) -> None:

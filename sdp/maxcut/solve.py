@@ -39,7 +39,7 @@ from sdp.maxcut.polish import Polisher
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.proof import PositiveWeights
 from sdp.maxcut.rehearse import rehearse
-from sdp.maxcut.relax import Relaxation, default_rank, relax
+from sdp.maxcut.relax import Relaxation, most_columns, relax
 from sdp.maxcut.result import MaxCutResult, Progress
 from sdp.maxcut.rounding import hyperplanes
 from sdp.maxcut.rows import packing_bound, packing_rows
@@ -52,7 +52,10 @@ RELAXATION_SECONDS = 10.0  # ... or so long, if that is no more than half of the
 PLANES = 1000
 WHOLE_LONGEST = 4  # edges of a cycle of the graph before it was reduced: meshes show their faces there
 CYCLE_SHARE = 0.2  # of the time limit that `auto` gives the cycles at most ...
-MATCHING_SHARE = 0.85  # of the time limit, up to which least T-joins may be bettered
+MATCHING_SHARE = 0.85  # of the time limit, up to which least T-joins may be bettered ...
+GROWTH_SHARE = (
+    0.6  # ... and up to which one of many frustrated cycles may grow: making a cut of it takes the rest
+)
 CYCLE_SECONDS = 10.0  # ... or so long, if that is no more than half of the time
 # Of the time left that `auto` gives linear programs where cycles do not close the gap alone.
 PROGRAM_SHARE = 0.3
@@ -151,7 +154,7 @@ def maxcut(
         )
     start = None if warm_start is None else check_warm_start(whole, warm_start)
     with _thread_count(threads):
-        place, compiled = _rehearsed(place, method)
+        place, compiled = _rehearsed(place, method, whole.n_edges)
         state = _Solve(
             whole,
             time_limit,
@@ -177,20 +180,20 @@ def maxcut(
         return state.result(status, method, threads, state.place)
 
 
-def _rehearsed(place: Place, method: str) -> tuple[Place, float]:
+def _rehearsed(place: Place, method: str, n_edges: int) -> tuple[Place, float]:
     """The place with its inner loops compiled, and the seconds that took.
 
     Where nobody asked for the GPU and its kernels cannot be compiled or run, whatever its compiler or driver raises
     becomes a note, and the CPU solves.
     """
     try:
-        return place, rehearse(method, place.device)
+        return place, rehearse(method, place.device, n_edges)
     except Exception as error:
         if place.is_choice or place.device.type == "cpu":
             raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         place = cpu_instead(f"kernels do not run on the GPU ({reason[0]})", method)
-        return place, rehearse(method, place.device)
+        return place, rehearse(method, place.device, n_edges)
 
 
 class _Solve(Search):
@@ -249,7 +252,7 @@ class _Solve(Search):
 
     def _placed(self, problem: Problem, method: str) -> Problem:
         """The problem where it will be solved: on the device, if that has room for what is left of the graph."""
-        sizes = problem.n_vertices, 2 * problem.n_edges, default_rank(problem)
+        sizes = problem.n_vertices, 2 * problem.n_edges, most_columns(problem)
         reason = no_room(*sizes, method, self.place.device)
         if reason is None:
             return problem.to(self.place.device)
@@ -320,6 +323,9 @@ class _Solve(Search):
         def should_stop() -> bool:
             return self.should_stop() or self.elapsed() > until
 
+        def should_hurry() -> bool:
+            return self.elapsed() > GROWTH_SHARE * self.time_limit
+
         self.blockwise = Blockwise(self.shrunk.graph)
         for part in self.blockwise.parts:
             if not should_stop():
@@ -331,7 +337,7 @@ class _Solve(Search):
             if should_stop():
                 break
             try:
-                bound_by_matching(part, self.seed, should_stop)
+                bound_by_matching(part, self.seed, should_stop, should_hurry)
             except (RuntimeError, OSError) as error:
                 # The process may lack memory, a disk or pymatching; the rest goes on.
                 self._note(f"no matching bound: {error}")

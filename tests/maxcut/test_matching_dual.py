@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sdp.maxcut.cycles import CycleFamily, find_cycles
+from sdp.maxcut.dual_graph import dual_graph
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.matching import match
-from sdp.maxcut.matching_dual import MatchingDual, dual_graph, matching_dual
+from sdp.maxcut.matching_dual import MatchingDual, matching_dual
 from sdp.maxcut.proof import CycleRows
 from sdp.maxcut.rows import bound_of, packing_bound, packing_rows
 from tests.maxcut.random_graphs import WEIGHTS, graph_of, small_matrix
@@ -22,7 +23,6 @@ from tests.maxcut.test_cycles import best_cut_of_strip, grid
 from tests.reference import cuts
 from tools.make_graphs import random_sparse, torus
 
-dual_module = importlib.import_module("sdp.maxcut.matching_dual")
 process_module = importlib.import_module("sdp.maxcut._process")
 
 
@@ -125,27 +125,6 @@ def test_weights_of_nothing_on_the_grid_are_contracted() -> None:
     assert found is not None
     assert dual.bound.value == pytest.approx(found.bound.value, rel=1e-12)
     assert dense_bound(graph, dual.rows) <= dual.bound.value
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("weights", ["signs", "integers", "normal"])
-def test_patches_pack_nearly_as_much(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = grid(20, 20, weights, 3) if weights != "signs" else torus(20, 20, seed=3)
-    family = find_cycles(graph)
-    whole = proved(graph, family)
-    monkeypatch.setattr(dual_module, "MOST_ODD", 0)
-    monkeypatch.setattr(dual_module, "MOST_ODD_OPEN", 0)
-    monkeypatch.setattr(dual_module, "PATCH", 60)
-    sums = []
-    for passes in (1, 2, 3, 4):
-        monkeypatch.setattr(dual_module, "PASSES", passes)
-        dual = proved(graph, family)
-        assert dual.bound.value >= dense_bound(graph, dual.rows) - 1e-12 * graph.absolute_weight - 1
-        assert dual.bound.value >= whole.bound.value * (1 - 1e-14)
-        sums.append(dual.least)
-    assert sums == sorted(sums)
-    assert 0.8 * whole.least < sums[0] < sums[-1] <= whole.least * (1 + 1e-14)
-    assert sums[-1] > 0.95 * whole.least  # patches of 60 cycles; 0.99 with those of 2,500
 
 
 def test_nothing_frustrated_needs_no_rows() -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 
 from sdp.maxcut import _cycle_family
 from sdp.maxcut._patches import patches
 from sdp.maxcut.cycles import find_cycles
+from sdp.maxcut.dual_graph import dual_graph
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.matching import match
-from sdp.maxcut.matching_dual import dual_graph
-from tests.maxcut.test_cycles import best_cut_of_strip, grid
 from tests.maxcut.test_matching_dual import here
 from tools.make_graphs import torus
 
 __all__ = ["here"]
-match_module = importlib.import_module("sdp.maxcut._match")
 
 
 def best_cut_of_torus(graph: Graph, rows: int, columns: int) -> float:
@@ -70,20 +66,6 @@ def test_cuts_of_tori_are_the_best(seed: int) -> None:
     assert found is not None
     best = best_cut_of_torus(graph, 11, 6)
     assert graph.cut_value(found.partition) == best <= found.bound.value
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("weights", ["signs", "integers", "large"])
-def test_patches_bound_and_cut(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(match_module, "MOST_ODD", 0)
-    monkeypatch.setattr(match_module, "PATCH", 40)
-    monkeypatch.setattr(match_module, "BOUND_PATCH", 40)
-    graph = grid(25, 6, weights, 3)
-    found = match(graph, find_cycles(graph))
-    assert found is not None
-    best = best_cut_of_strip(graph, 6)
-    assert graph.cut_value(found.partition) <= best <= found.bound.value
-    assert found.bound.value - graph.cut_value(found.partition) < 0.1 * best
 
 
 def test_agreeing_sides_of_a_cut_are_its_own() -> None:
