@@ -224,6 +224,9 @@ def small_model() -> torch.nn.Module:
         pytest.param({"line_search": "lipschitz", "lr": 0.01}, id="lipschitz"),
         pytest.param({"stochastic": True, "momentum": 0.5}, id="stochastic"),
         pytest.param({"eps": 0.5, "wait": 3}, id="noise often"),
+        pytest.param(
+            {"mode": "theory", "year": 2021, "eps": 0.9, "ell": 1.0, "rho": 1.0, "gap": 0.1}, id="theory"
+        ),
     ],
 )
 def test_resumes_bit_for_bit(options: dict[str, Any]) -> None:
