@@ -141,7 +141,7 @@ def embed(
             found, or would be written over; or another run is writing the same output.
         OSError: a file cannot be read or written.
 
-    Memory: about 50 MB of blocks as they are read, one block's image, and what the map's operation needs; 216 MB of a
+    Memory: about 50 MB of blocks as they are read, one block's image, and what the map's operation needs; 219 MB of a
     process that reads float32 .npy rows and had nothing to compile.
     """
     if source.n_features != embedding.n_features:

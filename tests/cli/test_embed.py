@@ -59,7 +59,7 @@ def test_result_sidecar_and_check(
 def test_memory_of_a_stream(kind: str, tmp_path: Path) -> None:
     """320 MB of rows that the disk need not hold: the process never has 300 MB, and never imports torch.
 
-    A first run compiles, which takes 100 MB more once an installation; it is made before, on few rows.
+    A first run compiles, which takes 120 MB more once an installation; it is made before, on few rows.
     """
     for name, n in (("few.npy", 2), ("many.npy", 8000)):
         with (tmp_path / name).open("wb") as file:

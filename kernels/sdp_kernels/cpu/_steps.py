@@ -81,59 +81,64 @@ def _count(
 ) -> None:
     n = len(pointers) - 1
     for p in prange(len(counts)):
-        entries = np.zeros(k, dtype=np.int64)
-        for e in range(pointers[p * panel], pointers[min(n, (p + 1) * panel)]):
-            entries[table[e] >> 1] += 1
-        total = 0
-        for c in range(k):
-            total += (entries[c] + width - 1) // width
-        counts[p] = total
+        counts[p] = _steps_in(table[pointers[p * panel] : pointers[min(n, (p + 1) * panel)]], k, width)
+
+
+@njit(cache=True, nogil=True)
+def _steps_in(table: Table, k: int, width: int) -> int:
+    entries = np.zeros(k, dtype=np.int64)
+    for word in table:
+        entries[word >> 1] += 1
+    total = 0
+    for c in range(k):
+        total += (entries[c] + width - 1) // width
+    return total
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _fill(
-    starts: NDArray[np.int64],
-    words: Table,
-    pointers: NDArray[np.int64],
-    table: Table,
-    panel: int,
-    k: int,
+    starts: NDArray[np.int64], words: Table, pointers: NDArray[np.int64], table: Table, panel: int, k: int
 ) -> None:
-    n, width = len(pointers) - 1, words.shape[1] - 1
+    n = len(pointers) - 1
     for p in prange(len(starts) - 1):
         first, last = p * panel, min(n, (p + 1) * panel)
-        begins, entries = _by_component(first, last, pointers, table, k)
-        at = starts[p]
-        for group in range(0, k, GROUP):
-            taken, is_left = 0, True
-            while is_left:
-                is_left = False
-                for c in range(group, min(k, group + GROUP)):
-                    left = begins[c + 1] - begins[c] - taken
-                    if left > 0:
-                        words[at, 0] = c
-                        for i in range(width):
-                            entry = entries[begins[c] + taken + i] if i < left else np.uint32(2 * panel)
-                            words[at, 1 + i] = entry
-                        at += 1
-                        is_left = is_left or left > width
-                taken += width
+        _fill_panel(words[starts[p] : starts[p + 1]], pointers[first : last + 1], table, panel, k)
 
 
 @njit(cache=True, nogil=True)
-def _by_component(first: int, last: int, pointers: NDArray[np.int64], table: Table, k: int) -> Any:
-    """Entries of features [first, last) by component, then by feature, and where each component's begin."""
+def _fill_panel(words: Table, pointers: NDArray[np.int64], table: Table, panel: int, k: int) -> None:
+    width, at = words.shape[1] - 1, 0
+    begins, entries = _by_component(pointers, table, k)
+    for group in range(0, k, GROUP):
+        taken, is_left = 0, True
+        while is_left:
+            is_left = False
+            for c in range(group, min(k, group + GROUP)):
+                left = begins[c + 1] - begins[c] - taken
+                if left > 0:
+                    words[at, 0] = c
+                    for i in range(width):
+                        entry = entries[begins[c] + taken + i] if i < left else np.uint32(2 * panel)
+                        words[at, 1 + i] = entry
+                    at += 1
+                    is_left = is_left or left > width
+            taken += width
+
+
+@njit(cache=True, nogil=True)
+def _by_component(pointers: NDArray[np.int64], table: Table, k: int) -> Any:
+    """Entries of a panel's features by component, then by feature, and where each component's begin."""
     begins = np.zeros(k + 1, dtype=np.int64)
-    for e in range(pointers[first], pointers[last]):
-        begins[(table[e] >> 1) + 1] += 1
+    for word in table[pointers[0] : pointers[-1]]:
+        begins[(word >> 1) + 1] += 1
     for c in range(k):
         begins[c + 1] += begins[c]
     place = begins[:k].copy()
-    entries = np.empty(pointers[last] - pointers[first], dtype=np.uint32)
-    for f in range(first, last):
+    entries = np.empty(pointers[-1] - pointers[0], dtype=np.uint32)
+    for f in range(len(pointers) - 1):
         for e in range(pointers[f], pointers[f + 1]):
             c = table[e] >> 1
-            entries[place[c]] = np.uint32(2 * (f - first)) | (table[e] & np.uint32(1))
+            entries[place[c]] = np.uint32(2 * f) | (table[e] & np.uint32(1))
             place[c] += 1
     return begins, entries
 
@@ -151,18 +156,17 @@ def _load(
     X: NDArray[Any], first: int, start: int, width: int, edge: NDArray[Any], panel: NDArray[Any]
 ) -> None:
     """Features [start, start + width) of rows [first, first + LANES): panel (width or more, LANES)."""
-    vector = LANES * panel.itemsize
-    count = min(LANES, len(X) - first)
-    whole = width // LANES * LANES if count == LANES else 0
-    read, stride, write = X[first:, start:].ctypes.data, X.strides[0], panel.ctypes.data
-    for j in range(0, whole, LANES):
-        for i in range(LANES):
-            prefetch(read + i * stride + j * X.itemsize + AHEAD)
-        transpose(read + j * X.itemsize, stride, write + j * vector, vector, X, panel)
-    for j in range(whole, width, LANES):
-        some = min(LANES, width - j)
-        edge[:count, :some] = X[first : first + count, start + j : start + j + some]
-        transpose(edge.ctypes.data, edge.strides[0], write + j * vector, vector, X, panel)
+    vector, count = LANES * panel.itemsize, min(LANES, len(X) - first)
+    rows, stride, write = X[first:, start:].ctypes.data, X.strides[0], panel.ctypes.data
+    for j in range(0, width, LANES):
+        read, step, some = rows + j * X.itemsize, stride, min(LANES, width - j)
+        if count == LANES and some == LANES:
+            for i in range(LANES):
+                prefetch(read + i * stride + AHEAD)
+        else:
+            edge[:count, :some] = X[first : first + count, start + j : start + j + some]
+            read, step = edge.ctypes.data, edge.strides[0]
+        transpose(read, step, write + j * vector, vector, X, panel)
 
 
 @njit(cache=True, nogil=True)
@@ -171,16 +175,47 @@ def _store(sums: NDArray[Any], first: int, edge: NDArray[Any], out: NDArray[Any]
     numbers = sums.reshape(-1)
     for i in range(len(numbers)):
         numbers[i] *= scale
-    vector, k = LANES * sums.itemsize, out.shape[1]
-    count = min(LANES, len(out) - first)
-    whole = k // LANES * LANES if count == LANES else 0
-    read, write, stride = sums.ctypes.data, out[first:].ctypes.data, out.strides[0]
-    for j in range(0, whole, LANES):
-        transpose(read + j * vector, vector, write + j * out.itemsize, stride, sums, out)
-    for j in range(whole, k, LANES):
-        transpose(read + j * vector, vector, edge.ctypes.data, vector, sums, edge)
-        some = min(LANES, k - j)
-        out[first : first + count, j : j + some] = edge[:count, :some]
+    vector, k, count = LANES * sums.itemsize, out.shape[1], min(LANES, len(out) - first)
+    read, rows, stride = sums.ctypes.data, out[first:].ctypes.data, out.strides[0]
+    for j in range(0, k, LANES):
+        write, step, some = rows + j * out.itemsize, stride, min(LANES, k - j)
+        is_whole = count == LANES and some == LANES
+        if not is_whole:
+            write, step = edge.ctypes.data, edge.strides[0]
+        transpose(read + j * vector, vector, write, step, sums, out)
+        if not is_whole:
+            out[first : first + count, j : j + some] = edge[:count, :some]
+
+
+@njit(cache=True, nogil=True)
+def _multiply_tile(
+    X: NDArray[Any],
+    first: int,
+    starts: NDArray[np.int64],
+    words: Table,
+    panel: int,
+    out: NDArray[Any],
+    scale: float,
+) -> None:
+    """Rows [first, first + LANES) of out."""
+    n_features, width = X.shape[1], words.shape[1] - 1
+    sums = _vectors((out.shape[1] + LANES - 1) // LANES * LANES, out)
+    sums[:] = 0
+    loaded = _vectors(panel + 1, out)
+    loaded[panel] = -0.0
+    edge_in, edge_out = np.zeros((LANES, LANES), dtype=X.dtype), np.empty((LANES, LANES), dtype=out.dtype)
+    to, read = sums.ctypes.data, loaded.ctypes.data
+    for p in range(len(starts) - 1):
+        start = p * panel
+        _load(X, first, start, min(panel, n_features - start), edge_in, loaded)
+        steps, count = words.ctypes.data + starts[p] * 4 * (1 + width), starts[p + 1] - starts[p]
+        if width == 4:
+            add_step_4(to, read, steps, count, sums)
+        elif width == 2:
+            add_step_2(to, read, steps, count, sums)
+        else:
+            add_step_1(to, read, steps, count, sums)
+    _store(sums, first, edge_out, out, scale)
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -191,24 +226,5 @@ def multiply(
 
     X (n, n_features) float32, float64 or uint8, unit stride along rows; out and scale float64 if X is, else float32.
     """
-    n, n_features = X.shape
-    width = words.shape[1] - 1
-    table, step = words.ctypes.data, 4 * (1 + width)
-    for tile in prange((n + LANES - 1) // LANES):
-        sums = _vectors((out.shape[1] + LANES - 1) // LANES * LANES, out)
-        sums[:] = 0
-        loaded = _vectors(panel + 1, out)
-        loaded[panel] = -0.0
-        edge_in, edge_out = np.zeros((LANES, LANES), dtype=X.dtype), np.empty((LANES, LANES), dtype=out.dtype)
-        to, read = sums.ctypes.data, loaded.ctypes.data
-        for p in range(len(starts) - 1):
-            start = p * panel
-            _load(X, tile * LANES, start, min(panel, n_features - start), edge_in, loaded)
-            first, count = table + starts[p] * step, starts[p + 1] - starts[p]
-            if width == 4:
-                add_step_4(to, read, first, count, sums)
-            elif width == 2:
-                add_step_2(to, read, first, count, sums)
-            else:
-                add_step_1(to, read, first, count, sums)
-        _store(sums, tile * LANES, edge_out, out, scale)
+    for tile in prange((len(X) + LANES - 1) // LANES):
+        _multiply_tile(X, tile * LANES, starts, words, panel, out, scale)
