@@ -84,8 +84,7 @@ def _answer(
     path: Path, certificate: Path, graph_format: str | None, show: Callable[[str, int, int], None]
 ) -> Answer:
     from sdp.maxcut import _certificate_file, io
-    from sdp.maxcut._verify_numbers import Rejected, rounded_up
-    from sdp.maxcut.verify import Checker
+    from sdp.maxcut.verify import Checker, Rejected, rounded_up
 
     document = _certificate_file.load(certificate)
     graph = io.read_graph(path, format=graph_format)
@@ -95,9 +94,10 @@ def _answer(
         if _certificate_file.is_stale(document)
         else ""
     )
-    checker = Checker(show)
+    checker = Checker()
+    checker.progress = show
     try:
-        cut, bound = checker.check(graph.n_vertices, *graph.edges(), document)
+        cut, bound = checker.check(graph, document)
     except Rejected as rejected:
         return Answer(False, f"{stale}{rejected}", seconds=time.perf_counter() - begin)
     if stale:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sdp.maxcut.io import atomic_write
 
-FORMAT = "sdp certificate 1"
+FORMAT = "sdp certificate 2"
 _DIGEST = "sha256"
 _LEVEL = 6  # of gzip; 9 takes three times as long for 1% less
 

@@ -6,33 +6,29 @@ would not accept. The format is described in PROOFS.md beside this file.
 
 from __future__ import annotations
 
-import base64
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sdp.maxcut import _certificate_file
-from sdp.maxcut._elimination import DOMINATING
-from sdp.maxcut._verify_numbers import Progress, Rejected, Weights, fingerprint, integers, rounded_up, silent
+from sdp.maxcut._parts import Edges, packed, piece, rows_part
+from sdp.maxcut._replay import Replay
 from sdp.maxcut.bound import Bound
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.problem import Problem
 from sdp.maxcut.proof import Branch, CycleRows, PositiveWeights, Proof, Reduced, Spectral, Split, Table
-from sdp.maxcut.verify import Checker
+from sdp.maxcut.verify import DELTA, Checker, Rejected, rounded_up
 from sdp.maxcut.words import bound_in_words
 from sdp.optim.chebyshev import COLUMNS, quantile
 
-DELTA = 2.0**-60  # of a dual vector's certificate: nobody tries so many until one is wrong
 MORE_STEPS = 1.1  # than the solver's certificate took: another start block may need a few more
 
 __all__ = ["Claims", "bound_of", "spectral_proof", "write"]
-
-_Edges = tuple[NDArray[np.signedinteger], NDArray[np.signedinteger]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def write(
     partition: ArrayLike,
     upper_bound: float,
     proof: Proof,
-    progress: Progress = silent,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Claims:
     """Writes a certificate, all or nothing; the same arguments give the same bytes.
 
@@ -84,15 +80,12 @@ def write(
     sides = np.asarray(partition) > 0
     if sides.shape != (graph.n_vertices,):
         raise ValueError(f"partition must have shape ({graph.n_vertices},); got {sides.shape}.")
-    u, v, w = graph.edges()
-    document: dict[str, Any] = {
-        "format": _certificate_file.FORMAT,
-        "graph": fingerprint(graph.n_vertices, u, v, w),
-        "partition": (sides + np.uint8(ord("0"))).tobytes().decode(),
-        "proof": _part((u, v), proof, 1.0),
-    }
+    progress("writing", 0, 1)
+    document = _document(graph, sides, proof)
+    scribe = _Scribe()
+    scribe.progress = progress
     try:
-        _Scribe(progress).check(graph.n_vertices, u, v, w, document)
+        scribe.check(graph, document)
     except Rejected as error:
         raise ValueError(f"the proof does not hold: {error}") from error
     _certificate_file.save(path, document)
@@ -109,21 +102,19 @@ def bound_of(graph: Graph, proof: Proof) -> float:
     Raises:
         ValueError: it proves nothing about this graph.
     """
-    u, v, w = graph.edges()
     try:
-        numbers = Weights(graph.n_vertices, u.astype(np.int64), v.astype(np.int64), *integers(w))
-        return rounded_up(_Scribe().prove(numbers, _part((u, v), proof, 1.0)))
+        _, bound = _Scribe().check(graph, _document(graph, np.zeros(graph.n_vertices, np.bool_), proof))
     except Rejected as error:
         raise ValueError(f"the proof does not hold: {error}") from error
+    return rounded_up(bound)
 
 
-def spectral_proof(problem: Problem, bound: Bound, seed: int = 0) -> Spectral:
+def spectral_proof(problem: Problem, bound: Bound) -> Spectral:
     """The dual vector behind a bound of kind "dense" or "chebyshev", by vertex of the problem's graph.
 
     Args:
         problem: that the bound speaks of.
         bound: its `h`, `steps` and `delta` are used.
-        seed: at least 0, of the certificate's own start block, which depends on h as well.
 
     Raises:
         ValueError: the bound has no dual vector.
@@ -133,53 +124,84 @@ def spectral_proof(problem: Problem, bound: Bound, seed: int = 0) -> Spectral:
     h = np.zeros(problem.graph.n_vertices)
     h[problem.order] = bound.h.cpu().numpy() / problem.scale
     if bound.steps == 0:
-        return Spectral(h, steps=0, seed=0, columns=0, delta=0.0)
-    delta = min(bound.delta, DELTA)
+        return Spectral(h, steps=0)
     # So small a delta asks for a longer start of the recurrence; its rate stays.
     start, longer = (
-        math.log(math.sqrt(h.size) / quantile(each, COLUMNS) + 2) for each in (bound.delta, delta)
+        math.log(math.sqrt(h.size) / quantile(each, COLUMNS) + 2)
+        for each in (bound.delta, min(bound.delta, DELTA))
     )
-    return Spectral(h, math.ceil(MORE_STEPS * bound.steps * longer / start), seed, COLUMNS, delta)
+    return Spectral(h, math.ceil(MORE_STEPS * bound.steps * longer / start))
 
 
 class _Scribe(Checker):
     """The checker, but what it would compare with a claim it writes down as the claim."""
 
-    def agree(self, part: dict[str, Any], name: str, value: Any, slack: Fraction | None = None) -> Any:
-        part[name] = value if slack is None else rounded_up(value + slack)
+    def agree(self, part: Any, name: str, value: Any, slack: float = 0.0) -> Any:
+        part[name] = value + slack if slack else value
         return part[name]
 
 
-def _part(edges: _Edges, proof: Proof, unit: float) -> dict[str, Any]:
-    """The JSON of a proof without its claims; numbers in the proof are in `unit`, a power of two."""
-    if isinstance(proof, PositiveWeights):
-        return _rows(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
-    if isinstance(proof, CycleRows):
-        return _rows(np.diff(proof.pointers), proof.members, proof.in_F, proof.multipliers * unit)
-    if isinstance(proof, Branch):
-        return _tree(edges, proof, unit)
-    if isinstance(proof, Spectral):
-        numbers = {"steps": int(proof.steps), "seed": int(proof.seed), "columns": int(proof.columns)}
-        h = _packed(proof.h * unit, "<f8")
-        return {"kind": "spectral", "h": h, **numbers, "delta": float(proof.delta)}
-    if isinstance(proof, Table):
-        return {"kind": "table", "order": _packed(proof.order, "<i4")}
-    if isinstance(proof, Split):
-        return {"kind": "split", "parts": _pieces(edges, proof, unit)}
-    return _reduced(proof, unit)
-
-
-def _rows(lengths: Any, members: Any, in_f: Any, multipliers: Any) -> dict[str, Any]:
+def _document(graph: Graph, sides: NDArray[np.bool_], proof: Proof) -> dict[str, Any]:
+    """A certificate without its claims."""
+    u, v, _ = graph.edges()
+    names = np.arange(graph.n_vertices)
     return {
-        "kind": "cycles",
-        "lengths": _packed(lengths, "<i4"),
-        "members": _packed(members, "<i4"),
-        "F": _packed(in_f, "|b1"),
-        "multipliers": _packed(multipliers, "<f8"),
+        "format": _certificate_file.FORMAT,
+        "graph": graph.fingerprint(),
+        "partition": (sides + np.uint8(ord("0"))).tobytes().decode(),
+        "proof": _part(_Place((u, v), names, names, 1.0, True), proof),
     }
 
 
-def _tree(edges: _Edges, root: Branch, unit: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Place:
+    """The graph that a proof speaks of, and what the checker calls its vertices.
+
+    Attributes:
+        edges: by the proof's vertices.
+        labels: int64 (n,), of the proof's vertices; the checker numbers them as they rise.
+        vertices: int64, labels of all vertices that the checker has, rising.
+        unit: of weights and multipliers, a power of two.
+        is_exact: whether the checker's weights are the proof's to the last bit.
+    """
+
+    edges: Edges
+    labels: NDArray[np.int64]
+    vertices: NDArray[np.int64]
+    unit: float
+    is_exact: bool
+
+    def part(self, edges: Edges, vertices: NDArray[np.int64]) -> _Place:
+        """Some of the edges, by their own numbers of these vertices."""
+        labels = self.labels[vertices]
+        return _Place(edges, labels, np.unique(labels[np.concatenate(edges)]), self.unit, self.is_exact)
+
+
+def _part(place: _Place, proof: Proof) -> dict[str, Any]:
+    """The JSON of a proof without its claims."""
+    if isinstance(proof, PositiveWeights):
+        return rows_part()
+    if isinstance(proof, CycleRows):
+        return _rows(place, proof)
+    if isinstance(proof, Branch):
+        return _tree(place, proof)
+    if isinstance(proof, Spectral):
+        h = proof.h[np.argsort(place.labels)] * place.unit
+        return {"kind": "spectral", "h": packed(h, "<f8"), "steps": int(proof.steps)}
+    if isinstance(proof, Table):
+        rank = np.argsort(np.argsort(place.labels))
+        return {"kind": "table", "order": packed(rank[proof.order], "<u4")}
+    if isinstance(proof, Split):
+        return rows_part(parts=_pieces(place, proof))
+    return _reduced(place, proof)
+
+
+def _rows(place: _Place, proof: CycleRows) -> dict[str, Any]:
+    multipliers = proof.multipliers * place.unit
+    return rows_part(np.diff(proof.pointers), proof.members, proof.in_F, multipliers)
+
+
+def _tree(place: _Place, root: Branch) -> dict[str, Any]:
     """The edges of a tree in the order of a walk that takes the side of the cut edge first, and its leaves."""
     tree, leaves, waiting = [], [], [cast("Proof", root)]
     while waiting:
@@ -189,14 +211,14 @@ def _tree(edges: _Edges, root: Branch, unit: float) -> dict[str, Any]:
             waiting += [node.uncut, node.cut]
         else:
             tree.append(-1)
-            leaves.append(_part(edges, node, unit))
-    return {"kind": "branch", "tree": _packed(tree, "<i4"), "leaves": leaves}
+            leaves.append(_part(place, node))
+    return {"kind": "branch", "tree": packed(tree, "<i4"), "leaves": leaves}
 
 
-def _pieces(edges: _Edges, split: Split, unit: float) -> list[dict[str, Any]]:
+def _pieces(place: _Place, split: Split) -> list[dict[str, Any]]:
     """The parts of a split by the numbers of their edges; parts without edges are left out."""
-    u, v = edges
-    owner = _owners(edges, split)
+    u, v = place.edges
+    owner = _owners(place.edges, split)
     order = np.argsort(owner, kind="stable")
     ends = np.searchsorted(owner[order], np.arange(len(split.parts) + 1))
     pieces = []
@@ -207,11 +229,11 @@ def _pieces(edges: _Edges, split: Split, unit: float) -> list[dict[str, Any]]:
         if not np.array_equal(np.unique(np.concatenate([u[own], v[own]])), vertices):
             raise ValueError("a part of a split has vertices without edges, or out of order.")
         local = (np.searchsorted(vertices, u[own]), np.searchsorted(vertices, v[own]))
-        pieces.append({"edges": _packed(own, "<i4"), "proof": _part(local, proof, unit)})
+        pieces.append(piece(own, _part(place.part(local, vertices), proof)))
     return pieces
 
 
-def _owners(edges: _Edges, split: Split) -> NDArray[np.int64]:
+def _owners(edges: Edges, split: Split) -> NDArray[np.int64]:
     """int64 (m,), the part that each edge lies in."""
     holders: dict[int, set[int]] = {}
     for number, (vertices, _) in enumerate(split.parts):
@@ -225,22 +247,15 @@ def _owners(edges: _Edges, split: Split) -> NDArray[np.int64]:
     return np.array([number for (number,) in common], np.int64)
 
 
-def _reduced(proof: Reduced, unit: float) -> dict[str, Any]:
-    """The log of a reduction and the proof of what it leaves."""
-    reduction = proof.reduction
-    log, left = reduction.log, reduction.graph.edges()[:2]
-    rules = log.rule + 1  # 1 to 5; mergers of opposite sides are negative
-    rules[(log.rule >= DOMINATING) & (log.weights[:, 0] < 0)] *= -1
-    return {
-        "kind": "reduced",
-        "removed": _packed(log.vertex, "<i4"),
-        "rules": _packed(rules, "|i1"),
-        "ends": _packed(log.ends, "<i4"),
-        "pairs": _packed(np.stack([reduction.kept[side] for side in left], axis=1), "<i4"),
-        "proof": _part(left, proof.proof, unit * reduction.unit),
-    }
-
-
-def _packed(array: Any, kind: str) -> str:
-    """Base64 of the entries, little-endian."""
-    return base64.b64encode(np.ascontiguousarray(array).astype(kind).tobytes()).decode()
+def _reduced(place: _Place, proof: Reduced) -> dict[str, Any]:
+    """The log of a reduction as rows and twins, around the proof of what it leaves."""
+    reduction, left = proof.reduction, proof.reduction.graph.edges()[:2]
+    replay = Replay(place.edges, place.labels, place.vertices, reduction, place.unit, place.is_exact)
+    inner = _Place(
+        left,
+        replay.labels,
+        np.sort(replay.labels),
+        place.unit * reduction.unit,
+        place.is_exact and reduction.is_exact,
+    )
+    return replay.part(_part(inner, proof.proof))

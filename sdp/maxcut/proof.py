@@ -75,22 +75,16 @@ class Spectral:
 
         maxcut <= W/2 + (sum_i h_i + tau sum_i d_i) / 4      where      Diag(h + tau d) + A >= 0
 
-    for any d > 0. tau comes from all eigenvalues (steps = 0) or from the block Chebyshev certificate, whose start
-    block is numbered by vertex, so that the checker repeats it.
+    for any d > 0. tau comes from all eigenvalues (steps = 0) or from the block Chebyshev certificate, whose random
+    block the checker draws from h.
 
     Attributes:
         h: float64 (n,), by vertex of the graph, in units of its weights.
         steps: of the recurrence, or 0 for all eigenvalues.
-        seed: of the start block.
-        columns: of the start block.
-        delta: probability, over the seed, that the bound is wrong; 0 with all eigenvalues.
     """
 
     h: NDArray[np.float64]
     steps: int
-    seed: int
-    columns: int
-    delta: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ from sdp.maxcut.graph import Graph
 _MOST_EDGES = 2**30  # half-edges are numbered in 32 bits
 _EXACT_BITS = 51  # of the sum of all |w|: two bits below what float64 adds exactly, for sums of up to four
 _MOST_HALVINGS = 40  # of the weights by rules of degree 3
+_MOST_ROUNDS = 50  # of twins: a certificate has a part within a part for each; real graphs took one or two
 _LOWEST_EXPONENT = -1000  # of the grid: its numbers and their ratios are no subnormals
 _LEAST_ROUNDED = 1e-280  # weight on no grid: errors relative to smaller ones would be subnormal
 _LARGEST_LEFT = 1e36  # weight on no grid; graphs take up to 1e37
@@ -154,13 +155,15 @@ def reduce(graph: Graph, rules: Collection[str] = RULES) -> Reduction:
     allowed = np.array([rule in rules for rule in RULES])
     if not exact and np.abs(w).min() < _LEAST_ROUNDED:
         allowed[:] = False
-    while True:
+    for _ in range(_MOST_ROUNDS):
         _elimination.eliminate(net, log, allowed, exact)
         if not allowed[TWINS]:
             break
         keys = _elimination.neighbourhood_keys(net)
         if not _elimination.merge_twins(net, log, np.argsort(keys, kind="stable"), keys, exact):
             break
+    else:
+        _elimination.eliminate(net, log, allowed, exact)
     return _reduction(graph, net, log, unit if exact else 1.0, exact)
 
 

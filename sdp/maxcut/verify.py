@@ -1,181 +1,199 @@
-"""The checker of certificates. It shares no code with the solver and believes no number that it can work out itself.
-
-Weights are integers of one power of two and sums are exact: in int64 where they fit, else in Python's integers. Only
-dual vectors need float64; what it rounds is added. PROOFS.md, beside this file, says what each part proves and why.
-"""
+"""The checker of certificates, which shares no code with the solver. PROOFS.md says what every part proves, and why."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+import hashlib
+import math
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import scipy.sparse
+from scipy.special import ndtri
 
-from sdp.maxcut._verify_dual import dual_bound
-from sdp.maxcut._verify_numbers import (
-    Progress,
-    Rejected,
-    Weights,
-    arrays,
-    demand,
-    fingerprint,
-    integers,
-    rounded_up,
-    silent,
-)
-from sdp.maxcut._verify_reductions import reduced
-
-_WIDEST = 24  # vertices that a table of the dynamic program may depend on
-_NO_EDGES = np.empty(0, np.int64)
-_MALFORMED = (
-    LookupError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    AttributeError,
-    RecursionError,
-    StopIteration,
-)
+_HALVINGS, _WIDEST, _MOST_DENSE, _MOST_STEPS = 40, 24, 5000, 10**5  # of units; of tables; of dual vectors
+_COLUMNS, DELTA = 8, 2.0**-60  # of a random block; nobody can try so many dual vectors until one is wrong
+_U, _ULPS, _TOLERANCE = 2.0**-53, 16, 1e-11  # unit roundoff; roundings an entry; what other machines may add
 
 
-@dataclass
+class Rejected(Exception):  # noqa: N818 - it is an answer
+    """The certificate does not prove what it claims; the sentence says which part fails."""
+
+
+def demand(condition: Any, sentence: str) -> None:
+    """Raises `Rejected` with this sentence where the condition fails."""
+    if not condition:
+        raise Rejected(sentence)
+
+
+def arrays(part: Any, **kinds: str) -> list[Any]:
+    """Fields of a part from base64, each of its numpy kind."""
+    return [np.frombuffer(base64.b64decode(part[name], validate=True), kind) for name, kind in kinds.items()]
+
+
+def rounded_up(value: Fraction) -> float:
+    """The least float64 that is not below."""
+    return float(value) if float(value) >= value else math.nextafter(float(value), math.inf)
+
+
 class Checker:
-    """Works out what a certificate proves, and compares it with every claim in it.
+    """Works out, in integers, what a certificate proves: an edge e from u[e] to v[e] weighs w[e] / unit."""
 
-    `progress` is called with a stage, steps done and steps; `delta`, after `check`, is the chance of a wrong bound.
-    """
+    progress: Any = staticmethod(lambda stage, done, total: None)  # told of every step that takes long
+    delta = 0.0  # after `check`, the chance that the bound is wrong
 
-    progress: Progress = silent
-    delta: float = 0.0
-
-    def agree(self, part: dict[str, Any], name: str, value: Any, slack: Fraction | None = None) -> Any:
+    def agree(self, part: Any, name: str, value: Any, slack: float = 0.0) -> Any:
         """The claim of this name, which must equal `value`, or lie above it by 2 slack at most."""
         claim = part[name]
-        near = slack is not None and value <= claim <= value + 2 * slack
-        well = near or (claim == value and type(claim) is type(value))
+        well = value <= claim <= value + 2 * slack if slack else claim == value and type(claim) is type(value)
         demand(well, f"{part.get('kind', 'the whole')}: {name} {claim!r:.70} does not follow from its parts.")
         return claim
 
-    def check(self, n: int, u: Any, v: Any, w: Any, document: dict[str, Any]) -> tuple[Fraction, Fraction]:
-        """The exact value of the partition and of the bound. Raises Rejected, and nothing else for any document."""
+    def check(self, graph: Any, document: Any) -> tuple[Fraction, Fraction]:
+        """The exact values of the partition and of the bound. Raises Rejected, and nothing else for any document."""
         try:
-            demand(document["graph"] == fingerprint(n, u, v, w), "the certificate speaks of another graph.")
-            graph = Weights(n, u.astype(np.int64), v.astype(np.int64), *integers(w))
-            side = np.frombuffer(document["partition"].encode(), np.uint8)
-            demand(
-                side.size == n and np.isin(side, (48, 49)).all(), "partition: not one 0 or 1 for each vertex."
-            )
-            cut = int(graph.w[side[graph.u] != side[graph.v]].sum()) * graph.unit
+            demand(document["graph"] == graph.fingerprint(), "the certificate speaks of another graph.")
+            n, (u, v, w) = graph.n_vertices, graph.edges()
+            self.unit = max([x.as_integer_ratio()[1] for x in np.unique(w).tolist()], default=1) << _HALVINGS
+            side, w = np.frombuffer(document["partition"].encode(), np.uint8), self.whole(w)
+            demand(side.size == n and np.isin(side, (48, 49)).all(), "partition: not one 0 or 1 a vertex.")
+            cut = Fraction(sum(w[side[u] != side[v]]), self.unit)
             self.agree(document, "cut_value", 0.0 - rounded_up(-cut))
-            bound = self.prove(graph, document["proof"])
+            bound = Fraction(self.prove(n, u, v, w, document["proof"]), self.unit)
             self.agree(document, "upper_bound", rounded_up(bound))
             self.agree(document, "delta", self.delta)
-        except _MALFORMED as error:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise Rejected(f"malformed ({type(error).__name__}: {error}).") from error
         return cut, bound
 
-    def prove(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction:
-        """The bound of one part, on those cuts of its graph that cut the fixed edges, or do not, as it says."""
-        kinds: dict[str, Any] = {"branch": self._branch, "table": self._table, "split": self._split}
-        kinds |= {"cycles": self._cycles, "reduced": self._reduced, "spectral": self._spectral}
-        demand(not fixed or part["kind"] == "cycles", "branch: only cycles can be its leaves.")
-        bound: Fraction = kinds[part["kind"]](graph, part, *([fixed] if fixed else []))
-        self.agree(part, "value", str(bound))
-        return bound - bound % graph.lattice if graph.lattice else Fraction(0)
+    def whole(self, x: Any) -> Any:
+        """Floats in units, as Python's integers: rounded down, but for weights, which are whole."""
+        ratios = map(float.as_integer_ratio, x.tolist())
+        return np.array([above * self.unit // below for above, below in ratios], object)
 
-    def _branch(self, graph: Weights, part: dict[str, Any]) -> Fraction:
-        """The tree from its root, the side where an edge is cut before the other; -1 for a leaf."""
+    def prove(self, n: int, u: Any, v: Any, w: Any, part: Any, *fixed: dict[int, bool]) -> Any:
+        """The bound of a part, rounded down to the grid of cuts, for those that cut the fixed edges, or do not."""
+        bound = self.agree(part, "value", getattr(self, f"prove_{part['kind']}")(n, u, v, w, part, *fixed))
+        degrees = np.zeros(n, object)
+        np.add.at(degrees, np.concatenate([u, v]), np.concatenate([w, w]))
+        grid = math.gcd(*degrees, *(2 * w))
+        return bound - bound % grid if grid else 0
+
+    def prove_rows(self, n: int, u: Any, v: Any, w: Any, part: Any, fixed: Any = None) -> Any:
+        """The sum of lambda_r (|F_r| - 1), what parts prove of the weights left, and what is positive of the rest."""
+        kinds = {"added": "<u4", "lengths": "<u4", "members": "<u4", "F": "|u1", "multipliers": "<f8"}
+        added, lengths, members, marks, factors = arrays(part, **kinds)
+        (a, b), factors = added.reshape(-1, 2).T, self.whole(factors)
+        u, v, left = np.concatenate([u, a]), np.concatenate([v, b]), np.concatenate([w, 0 * a])
+        fits = lengths.size == factors.size and lengths.sum() == members.size == marks.size
+        sound = (a < b).all() and (b < n).all() and (marks <= 1).all() and (factors >= 0).all()
+        demand(fits and sound, "rows: the arrays do not fit together.")
+        row = np.repeat(np.arange(lengths.size), lengths)
+        visits = np.unique(row * n + np.stack([u, v])[:, members], return_counts=True)[1]
+        size = np.bincount(row[marks == 1], minlength=lengths.size)
+        demand((visits % 2 == 0).all() and (size % 2).all(), "rows: a row is no cycle, or its F is even.")
+        self.agree(part, "used", sum(factors * lengths))  # the value alone may not change with a multiplier
+        np.subtract.at(left, members, np.where(marks == 1, factors[row], -factors[row]))
+        bound = sum(factors * (size - 1))
+        for piece in [] + part["parts"]:  # of nothing but a list
+            (edges,) = arrays(piece, edges="<u4")
+            demand(np.unique(edges).size == edges.size, "rows: a part has an edge twice.")
+            names, ends = np.unique(np.stack([u, v])[:, edges], return_inverse=True)
+            bound += self.prove(names.size, *ends.reshape(2, -1), left[edges], piece["proof"])
+            left[edges] = 0
+        for edge, is_cut in (fixed or {}).items():
+            bound += left[edge] if is_cut else 0
+            left[edge] = 0
+        return bound + sum(np.maximum(left, 0))
+
+    def prove_twins(self, n: int, u: Any, v: Any, w: Any, part: Any) -> Any:
+        """Vertices turned over, and twins made one: they have edges to the same others, with weights in proportion."""
+        into, turned = arrays(part, into="<u4", turned="|u1")
+        fits = into.size == turned.size == n and (into == into[into]).all() and (turned <= 1).all()
+        demand(fits, "twins: not one vertex for each.")
+        near: list[dict[int, int]] = [{} for _ in into]
+        for a, b, weight in zip(u.tolist(), v.tolist(), w, strict=True):
+            near[a][b] = near[b][a] = near[a].get(b, 0) + weight
+        for x in np.flatnonzero(into != np.arange(n)).tolist():
+            own, other = near[x], near[into[x]]
+            ratios = {Fraction(weight, other.get(y, 0)) for y, weight in own.items()}
+            demand(len(ratios) == 1 and len(own) == len(other), f"twins: {x} and {into[x]} are none.")
+            demand((ratios.pop() > 0) == (turned[x] == turned[into[x]]), f"twins: {x} is on the wrong side.")
+        across = turned[u] != turned[v]
+        return sum(w[across]) + self.prove(n, into[u], into[v], np.where(across, -w, w), part["proof"])
+
+    def prove_branch(self, n: int, u: Any, v: Any, w: Any, part: Any) -> Any:
+        """The tree from its root, the side where an edge is cut before the other; -1 for a leaf, which is of rows."""
         waiting: list[dict[int, bool]] = [{}]
-        bounds, leaves = [], iter(part["leaves"])
+        bounds: list[int] = []
         for edge in arrays(part, tree="<i4")[0].tolist():
             fixed = waiting.pop()
             if edge == -1:
-                bounds.append(self.prove(graph, next(leaves), fixed))
+                bounds.append(self.prove(n, u, v, w, part["leaves"][len(bounds)], fixed))
             else:
-                demand(0 <= edge < graph.u.size and edge not in fixed, "branch: an edge is not free.")
+                demand(0 <= edge < len(u) and edge not in fixed, "branch: an edge is not free.")
                 waiting += [{**fixed, edge: False}, {**fixed, edge: True}]
-        demand(
-            not waiting and len(bounds) == len(part["leaves"]), "branch: the tree and its leaves do not fit."
-        )
+        demand(not waiting and len(bounds) == len(part["leaves"]), "branch: tree and leaves do not fit.")
         return max(bounds)
 
-    def _cycles(self, graph: Weights, part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction:
-        """sum_r lambda_r (|F_r| - 1) + sum_e max(0, w_e - (A^T lambda)_e), where e is not fixed."""
-        lengths, members, marks, factors = arrays(
-            part, lengths="<i4", members="<i4", F="|u1", multipliers="<f8"
-        )
-        fits = lengths.size == factors.size and lengths.sum() == members.size == marks.size
-        sizes = (lengths > 0).all() and (members >= 0).all() and (marks <= 1).all()
-        demand(fits and sizes, "cycles: the arrays do not fit together.")
-        demand(
-            (np.isfinite(factors) & (factors >= 0)).all(), "cycles: a multiplier is negative or not finite."
-        )
-        in_f = marks == 1
-        row = np.repeat(np.arange(lengths.size), lengths)
-        demand(np.unique(row * graph.u.size + members).size == row.size, "cycles: a row has an edge twice.")
-        visited = np.concatenate([row * graph.n + ends[members] for ends in (graph.u, graph.v)])
-        demand((np.unique(visited, return_counts=True)[1] % 2 == 0).all(), "cycles: a row is no cycle.")
-        marked = np.bincount(row[in_f], minlength=lengths.size)
-        demand((marked % 2 == 1).all(), "cycles: a row has an even number of edges in F.")
-        factors, finest = integers(factors)
-        unit = min(finest, graph.unit)
-        by, row_by = int(graph.unit / unit), int(finest / unit)
-        used = row_by * int((factors.astype(object) * lengths).sum())
-        self.agree(part, "used", str(used * unit))  # the value alone may not change with a multiplier
-        most = by * int(np.abs(graph.w).sum()) + 2 * used
-        kind = np.int64 if max(most, by, row_by) < 2**62 else object
-        left, factors = graph.w.astype(kind) * by, factors.astype(kind) * row_by
-        np.subtract.at(left, members, np.where(in_f, factors[row], -factors[row]))
-        counted = np.maximum(left, 0)
-        for edge, is_cut in (fixed or {}).items():
-            counted[edge] = left[edge] if is_cut else 0
-        return (int(counted.sum()) + int((factors * (marked - 1)).sum())) * unit
-
-    def _table(self, graph: Weights, part: dict[str, Any]) -> Fraction:
-        """The maximum itself: one vertex after another is maximised out of a sum of tables."""
-        (order,) = arrays(part, order="<i4")
-        demand(np.array_equal(np.sort(order), np.arange(graph.n)), "table: not an order of all vertices.")
-        place, total = np.argsort(order), 0
-        near: list[dict[int, Any]] = [{} for _ in order]
+    def prove_table(self, n: int, u: Any, v: Any, w: Any, part: Any) -> Any:
+        """The maximum itself: one vertex after another is maximised out of the sum of the tables that it is in."""
+        (order,), step = arrays(part, order="<u4"), math.gcd(*w) or 1
+        demand(np.array_equal(np.sort(order), np.arange(n)), "table: not an order of all vertices.")
+        place, total, kind = np.argsort(order), 0, np.int64 if sum(abs(w)) // step < 2**62 else object
         tables: list[list[Any]] = [[] for _ in order]
-        for *ends, w in zip(place[graph.u].tolist(), place[graph.v].tolist(), graph.w, strict=True):
-            near[min(ends)][max(ends)] = w + near[min(ends)].get(max(ends), 0)
-        for here in range(graph.n):
-            scope = sorted(set(near[here]).union(*(names[1:] for names, _ in tables[here])))
-            demand(len(scope) <= _WIDEST, f"table: more than {_WIDEST} vertices at once.")
-            cut = np.zeros(1, graph.w.dtype)  # at this vertex on side 0, by the sides of those in scope
-            for x in reversed(scope):
-                cut = np.add.outer(np.array([0, near[here].get(x, 0)], graph.w.dtype), cut).ravel()
-            joint = np.stack([cut, cut[::-1]]).reshape([2] * (len(scope) + 1))
-            for names, table in tables[here]:
-                joint += table.reshape([2 if x in names else 1 for x in (here, *scope)])
-            if scope:
-                tables[scope[0]].append((scope, joint.max(axis=0)))
+        for *ends, x in zip(place[u].tolist(), place[v].tolist(), w // step, strict=True):
+            tables[min(ends)].append((ends, np.array([[0, x], [x, 0]], kind)))
+        for here in tables:
+            scope = sorted({x for names, _ in here for x in names})
+            demand(len(scope) <= _WIDEST + 1, f"table: more than {_WIDEST} vertices at once.")
+            each = (table.reshape([1 + (x in names) for x in scope]) for names, table in here)
+            joint = sum(each, np.zeros([1] * len(scope), kind))
+            if len(scope) > 1:
+                tables[scope[1]].append((scope[1:], joint.max(axis=0)))
             else:
                 total += int(joint.max())
-            tables[here] = []
-        return total * graph.unit
+            here.clear()
+        return total * step
 
-    def _split(self, graph: Weights, part: dict[str, Any]) -> Fraction:
-        """Parts that share no edge and leave none out: their bounds add up."""
-        own = [arrays(piece, edges="<i4")[0] for piece in part["parts"]]
-        whole = np.array_equal(np.sort(np.concatenate([*own, _NO_EDGES])), np.arange(graph.u.size))
-        demand(whole, "split: an edge is not in exactly one part.")
-        total = Fraction(0)
-        for edges, piece in zip(own, part["parts"], strict=True):
-            names, ends = np.unique(np.concatenate([graph.u[edges], graph.v[edges]]), return_inverse=True)
-            u, v = ends.reshape(2, -1)
-            total += self.prove(Weights(names.size, u, v, graph.w[edges], graph.unit), piece["proof"])
-        return total
+    def prove_spectral(self, n: int, u: Any, v: Any, w: Any, part: Any) -> Any:
+        """W/2 + (sum h + tau sum d) / 4 with Diag(h + tau d) + A >= 0, d the degrees and a twentieth of their mean."""
+        steps, h = part["steps"], self.whole(arrays(part, h="<f8")[0])
+        demand(type(steps) is int and 0 <= steps <= _MOST_STEPS and h.size == n, "spectral: out of range.")
+        near, far = np.concatenate([u, v, np.arange(n)]), np.concatenate([v, u, np.arange(n)])
+        entries = np.array([x / self.unit for x in (*w, *w, *h)])
+        degree = np.bincount(near[:-n], abs(entries[:-n]), n)
+        d = self.whole(degree + math.fsum(degree) / (20 * n))
+        root = np.array([math.sqrt(self.unit / x) for x in d])
+        matrix = scipy.sparse.csr_array((entries * root[near] * root[far], (near, far)), shape=(n, n))
+        below = self.below(matrix, steps, hashlib.sha256(f"{steps} {part['h']}".encode()).hexdigest())
+        tau = self.agree(part, "tau", below, _TOLERANCE * (1 + below))
+        self.delta += DELTA if steps else 0.0
+        return math.ceil((2 * sum(w) + sum(h) + Fraction(tau) * sum(d)) / 4)
 
-    def _reduced(self, graph: Weights, part: dict[str, Any]) -> Fraction:
-        """What the steps add to every cut, and the bound of what they leave."""
-        constant, left = reduced(graph, part, self.progress)
-        return constant + self.prove(left, part["proof"])
-
-    def _spectral(self, graph: Weights, part: dict[str, Any]) -> Fraction:
-        """The bound of a dual vector, for which float64 on other machines is allowed for."""
-        bound, slack = dual_bound(graph, part, self.progress)
-        self.delta += part["delta"]
-        return Fraction(self.agree(part, "proved", bound, slack))
+    @np.errstate(all="ignore")
+    def below(self, matrix: Any, steps: int, key: str) -> Any:
+        """No eigenvalue of M is below minus this: by Cholesky, or by T_k(I - 2 M / upper) of a Gaussian block."""
+        n, diagonal = matrix.shape[0], matrix.diagonal()
+        if steps == 0 and n <= _MOST_DENSE:
+            lowest = min(0.0, float(np.linalg.eigvalsh(matrix.toarray())[0]))  # says where to look
+            slack = 4 * (n + _ULPS) * _U * (1 + float(abs(diagonal).sum()) - n * lowest)
+            np.linalg.cholesky(matrix.toarray() + (slack - lowest) * np.eye(n))  # raises, or proves it
+            return 2 * slack - lowest
+        upper = 1 + max(0.0, float(diagonal.max()))
+        twice = (2 * scipy.sparse.eye_array(n) - (4 / upper) * matrix).tocsr()
+        words = np.random.Philox(key=int(key[:32], 16)).random_raw(n * _COLUMNS)
+        current = ndtri(((words >> np.uint64(11)) + 0.5) * 2.0**-53).reshape(n, _COLUMNS)
+        previous, lengths = twice @ current / 2, [np.linalg.norm(current, axis=0).max()]
+        for done in range(steps):
+            self.progress("dual vector", done, steps)
+            previous, current = current, twice @ current - previous
+            lengths.append(np.linalg.norm(current, axis=0).max())
+        error = _U * (np.diff(twice.indptr).max() + _ULPS) * (abs(twice.diagonal()).max() + 4 / upper + 1)
+        quantile = ndtri(0.5 + 0.5 * DELTA ** (1 / _COLUMNS)) * (1 - 1e-9)
+        k, longest = np.arange(1, steps + 1), np.maximum.accumulate(lengths)[1:]
+        sure = quantile - (k + 1) * (k + 2) / 2 * error * longest
+        demand((sure > 0).any(), "spectral: float64 proves nothing about the eigenvalues.")
+        tau = upper * np.sinh(np.arccosh(np.maximum(1, lengths[1:] / sure)) / (2 * k)) ** 2
+        return float(tau[sure > 0].min())

@@ -43,8 +43,18 @@ def rounded(edges: list[Edge], value: Fraction) -> Fraction:
     return value // step * step if step else Fraction(0)
 
 
-def bound(edges: list[Edge], part: dict[str, Any], fixed: dict[int, bool] | None = None) -> Fraction | None:
-    """The bound of "cycles", "branch" or "split", itself not yet rounded to the grid of cuts; None if a row is none."""
+def unit(edges: list[Edge]) -> Fraction:
+    """What multipliers are rounded down to multiples of: a binary fraction of the weights' own grid."""
+    return Fraction(1, max([1, *(w.denominator for _, _, w in edges)]) << 40)
+
+
+def bound(
+    edges: list[Edge], part: dict[str, Any], step: Fraction, fixed: dict[int, bool] | None = None
+) -> Fraction | None:
+    """The bound of "rows" or "branch", itself not yet rounded to the grid of cuts; None if a row is none.
+
+    Multipliers count as multiples of `step`.
+    """
     fixed = fixed or {}
     if part["kind"] == "branch":
         tree, leaves = decoded(part, "tree", "<i4"), list(part["leaves"])
@@ -52,45 +62,44 @@ def bound(edges: list[Edge], part: dict[str, Any], fixed: dict[int, bool] | None
         def below(fixed: dict[int, bool]) -> Fraction | None:
             edge = tree.pop(0)
             if edge < 0:
-                leaf = bound(edges, leaves.pop(0), fixed)
+                leaf = bound(edges, leaves.pop(0), step, fixed)
                 return None if leaf is None else rounded(edges, leaf)
             cut, uncut = below({**fixed, edge: True}), below({**fixed, edge: False})
             return None if cut is None or uncut is None else max(cut, uncut)
 
         return below({})
-    if part["kind"] == "split":
-        total = Fraction(0)
-        for piece in part["parts"]:
-            inside = [edges[e] for e in decoded(piece, "edges", "<i4")]
-            own = bound(inside, piece["proof"])
-            if own is None:
-                return None
-            total += rounded(inside, own)
-        return total
-    assert part["kind"] == "cycles"
-    left = [w for _, _, w in edges]
+    assert part["kind"] == "rows"
+    added = decoded(part, "added", "<i4")
+    ends = [(a, b) for a, b, _ in edges] + list(zip(added[::2], added[1::2], strict=True))
+    left = [w for _, _, w in edges] + [Fraction(0)] * (len(added) // 2)
     total, begin = Fraction(0), 0
     members, marks = decoded(part, "members", "<i4"), decoded(part, "F", "|b1")
-    for length, multiplier in zip(
+    for length, number in zip(
         decoded(part, "lengths", "<i4"), decoded(part, "multipliers", "<f8"), strict=True
     ):
+        multiplier = Fraction(number) // step * step
         row = list(zip(members[begin : begin + length], marks[begin : begin + length], strict=True))
         begin += length
         degree: dict[int, int] = {}
         for e, _ in row:
-            for x in edges[e][:2]:
+            for x in ends[e]:
                 degree[x] = degree.get(x, 0) + 1
         size = sum(mark for _, mark in row)
-        if (
-            multiplier < 0
-            or size % 2 == 0
-            or any(d % 2 for d in degree.values())
-            or len(dict(row)) < len(row)
-        ):
+        if multiplier < 0 or size % 2 == 0 or any(d % 2 for d in degree.values()):
             return None
-        total += Fraction(multiplier) * (size - 1)
+        total += multiplier * (size - 1)
         for e, mark in row:
-            left[e] -= Fraction(multiplier) * (1 if mark else -1)
+            left[e] -= multiplier * (1 if mark else -1)
+    for inner in part["parts"]:
+        own = decoded(inner, "edges", "<i4")
+        names = {x: k for k, x in enumerate(sorted({x for e in own for x in ends[e]}))}
+        inside = [(names[ends[e][0]], names[ends[e][1]], left[e]) for e in own]
+        value = bound(inside, inner["proof"], step)
+        if value is None or len(set(own)) < len(own):
+            return None
+        total += rounded(inside, value)
+        for e in own:
+            left[e] = Fraction(0)
     for e, w in enumerate(left):
         total += max(w, Fraction(0)) if e not in fixed else (w if fixed[e] else 0)
     return total
