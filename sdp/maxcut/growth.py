@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sdp.maxcut import _cycle_family, _grown, _moats
 from sdp.maxcut._growth import grow
 from sdp.maxcut._patches import patches
-from sdp.maxcut._regions import planted
+from sdp.maxcut._regions import Regions, planted
 from sdp.maxcut.cycles import CycleFamily
 from sdp.maxcut.dual_graph import check_packing, dual_graph, grid_of
 from sdp.maxcut.graph import Graph
@@ -41,8 +41,8 @@ class Grown:
     Attributes:
         rows: T-cuts with multipliers, halves of integers on the grid of weights.
         least: sum of the multipliers, in units of the weights: at most the weight of a least T-join.
-        join: bool (edges of the family, in the order of their numbers), a T-join of that weight if `is_least`, else of
-            the pairs found so far.
+        join: bool (edges of the family, in the order of their numbers), a T-join of that weight if `is_least`; else
+            another one, or, if there was no time for that, one of the pairs found so far.
         is_least: whether the search came to its end.
     """
 
@@ -53,7 +53,10 @@ class Grown:
 
 
 def least_join(
-    graph: Graph, family: CycleFamily, should_stop: Callable[[], bool] = lambda: False
+    graph: Graph,
+    family: CycleFamily,
+    should_stop: Callable[[], bool] = lambda: False,
+    should_hurry: Callable[[], bool] = lambda: False,
 ) -> Grown | None:
     """A least T-join of the frustrated cycles and the T-cuts that prove it.
 
@@ -63,6 +66,8 @@ def least_join(
         graph: with weights of either sign.
         family: of that graph, no edge in more than two cycles.
         should_stop: asked every twenty milliseconds or so; True ends the search.
+        should_hurry: asked as often; True ends the search for a least T-join: what is not matched by then is matched by
+            itself, which is soon done.
 
     Returns:
         What has grown, or None if a part of the family has no T-join, which its cycles then contradict.
@@ -78,10 +83,9 @@ def least_join(
     lengths = 2 * np.floor(np.abs(weights[edges]) / grid).astype(np.int64)
     proper = np.flatnonzero(faces[:, 0] != faces[:, 1])
     ends, lengths = faces[proper], lengths[proper]
-    regions = planted(ends, lengths, np.flatnonzero(family.frustrated(weights)), family.n_cycles)
-    left = grow(regions, EVENTS)
-    while left > 0 and not should_stop():
-        left = grow(regions, EVENTS)
+    odd = family.frustrated(weights)
+    regions = planted(ends, lengths, np.flatnonzero(odd), family.n_cycles)
+    left = _grow(regions, lambda: should_stop() or should_hurry())
     if left < 0:
         return None
     sets = _grown.nested_sets(regions)
@@ -90,11 +94,30 @@ def least_join(
     check_packing(lengths, pointers, cuts, steps, total)
     join = np.zeros(len(faces), np.bool_)
     join[proper] = _grown.join_of(regions)
-    if left == 0 and int(lengths[join[proper]].sum()) != total:
+    if left > 0:
+        rest = odd ^ _odd_nodes(faces[join], family.n_cycles)
+        regions = planted(ends, lengths, np.flatnonzero(rest), family.n_cycles)
+        _grow(regions, should_stop)
+        join[proper] ^= _grown.join_of(regions)
+    elif int(lengths[join[proper]].sum()) != total:
         raise RuntimeError("the T-join and its dual do not weigh the same.")
     members = edges[proper[cuts]]
     rows = CycleRows(pointers, members, weights[members] > 0, (steps * (grid / 2)).astype(np.float64))
     return Grown(rows, total * (grid / 2), join, left == 0)
+
+
+def _grow(regions: Regions, should_stop: Callable[[], bool]) -> int:
+    """Grows until all are matched or it is time to stop; how many trees are left, negative if they always will be."""
+    left = grow(regions, EVENTS)
+    while left > 0 and not should_stop():
+        left = grow(regions, EVENTS)
+    return left
+
+
+def _odd_nodes(ends: Int64, n: int) -> Bool:
+    """Which of the nodes 0 to n - 1 an odd number of edges, int64 (m, 2), end at."""
+    odd: Bool = np.bincount(ends.ravel(), minlength=n + 1)[:n] % 2 == 1
+    return odd
 
 
 def cut_near(
@@ -167,8 +190,7 @@ class _Bettering:
         """A T-join that is least within each of so many patches, or some of them if it is time to stop."""
         centres = self.rng.integers(0, self.n_cycles, many)
         label, inside = patches(self.faces, self.ends, centres, self.n_cycles, self.n_vertices)
-        count = np.bincount(self.faces[join & ~inside].ravel(), minlength=self.n_cycles + 1)[:-1]
-        odd = np.flatnonzero(self.odd ^ (count % 2 == 1))
+        odd = np.flatnonzero(self.odd ^ _odd_nodes(self.faces[join & ~inside], self.n_cycles))
         many = int(label.max()) + 1
         nodes = np.argsort(label, kind="stable")
         number = np.empty(self.n_cycles, np.int64)

@@ -140,7 +140,7 @@ def _match_many(
     should_hurry: Callable[[], bool],
 ) -> Matching | None:
     """As `match`, by growing regions: what was found when the search is stopped is worth having."""
-    grown = growth.least_join(graph, family, lambda: should_stop() or should_hurry())
+    grown = growth.least_join(graph, family, should_stop, should_hurry)
     if grown is None:
         return None
     sides = growth.cut_near(graph, family, grown, seed=seed, should_stop=should_stop)

@@ -15,7 +15,7 @@ from sdp.maxcut._growth import grow
 from sdp.maxcut._match import least_join
 from sdp.maxcut._regions import planted
 from sdp.maxcut.cycles import find_cycles
-from sdp.maxcut.dual_graph import check_packing
+from sdp.maxcut.dual_graph import check_packing, dual_graph
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.matching import match
 from sdp.maxcut.matching_dual import matching_dual
@@ -90,6 +90,7 @@ def test_what_has_no_join_is_said() -> None:
 @pytest.mark.parametrize("graph", [torus(14, 14, seed=3), grid(15, 12, "normal", 2)], ids=["torus", "grid"])
 def test_a_stopped_search_bounds(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     family = find_cycles(graph)
+    faces, _ = dual_graph(family)
     whole = growth.least_join(graph, family)
     assert whole is not None
     assert whole.is_least
@@ -98,8 +99,10 @@ def test_a_stopped_search_bounds(graph: Graph, monkeypatch: pytest.MonkeyPatch) 
     sums = []
     for questions in itertools.count(1):
         asked = iter([False] * questions)
-        found = growth.least_join(graph, family, lambda asked=asked: next(asked, True))  # type: ignore[misc]
+        found = growth.least_join(graph, family, should_hurry=lambda asked=asked: next(asked, True))  # type: ignore[misc]
         assert found is not None
+        parity = np.bincount(faces[found.join].ravel(), minlength=family.n_cycles + 1)[:-1] % 2 == 1
+        assert (parity == family.frustrated(graph.edges()[2])).all()
         assert dense_bound(graph, found.rows) >= graph.cut_value(best) - 1e-9
         sums.append(found.least)
         if found.is_least:
