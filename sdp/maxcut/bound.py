@@ -43,6 +43,7 @@ STEPS_A_LOOK = (
 )
 PURPOSE_BLOCK = 302  # of the start block, beside the streams in `relax.py` and those of `sdp.optim`
 _DEGREE_SHARE = 0.05  # of the mean weighted degree, added to every d_i so that small vertices are not free
+LONGER = 1.75  # times the steps asked for: a goal so near costs less than to sweep on and to begin again
 _OVERSHOOT = 1.2  # Ritz values lie above the eigenvalues they stand for
 _EIGENSOLVER_ULPS = 4.0  # LAPACK's error is a small multiple of n ulps of the norm
 
@@ -144,6 +145,7 @@ def chebyshev_bound(
     columns: int = COLUMNS,
     should_stop: Callable[[float], bool] | None = None,
     most_growth: float = math.inf,
+    goal: float = -math.inf,
 ) -> tuple[Bound, Tensor]:
     """Bound of a dual vector by the block Chebyshev certificate.
 
@@ -154,7 +156,7 @@ def chebyshev_bound(
     Args:
         problem: the graph.
         h: float64 (n,), any dual vector, in problem units.
-        steps: largest k; see `steps_for`.
+        steps: largest k, unless `goal` lies ahead; see `steps_for`.
         delta: probability, over `seed`, that the bound is wrong; in (0, 1).
         seed: of the Gaussian start block, which is the same on every device to the rounding of float64; must not have
             been used to make h.
@@ -163,6 +165,8 @@ def chebyshev_bound(
             True ends the run.
         most_growth: ends the run when a column is so many times sqrt(n) long. Without eigenvalues below 0 none
             grows beyond about 1: the block then consists of their eigenvectors, and more steps prove little more.
+        goal: a bound, in graph units, that is worth more steps: neither `steps` nor `most_growth` ends the run while
+            `Growth.foreseen` sees it within LONGER times `steps`.
 
     Returns:
         The bound (infinite when nothing was proved) and the last block, float64 (n, c), which is rich in the lowest
@@ -185,15 +189,20 @@ def chebyshev_bound(
     )
     value_of = _Value(problem, h, dual.d)
     batch = between_looks(h.device, problem.csr.indices.numel() * columns, STEPS_A_LOOK)
-    too_long = min(TOO_LARGE, most_growth * math.sqrt(n))
-    k = 1
-    while k < steps:
-        part = min(batch, steps - k)
+    too_long = most_growth * math.sqrt(n)
+    most_steps, wanted = max(steps, round(LONGER * steps)), value_of.lack(goal)
+    k, norm = 1, made.largest
+    while k < steps or growth.foreseen(wanted) <= most_steps:
+        part = min(batch, (steps if k < steps else most_steps) - k)
+        if part <= 0:
+            break
         # Every step's norm is read, late or not: the rounding error is measured by the longest block of all.
         for square in made.take(part):
             k, norm = k + 1, math.sqrt(square)
             growth.after(k, norm)
-        if not norm <= too_long or (should_stop is not None and should_stop(value_of(growth.tau))):
+        if should_stop is not None and should_stop(value_of(growth.tau)):
+            break
+        if not norm <= TOO_LARGE or (norm > too_long and growth.foreseen(wanted) > most_steps):
             break
     return Bound(value_of(growth.tau), "chebyshev", delta, h, k), made.block
 
@@ -266,6 +275,12 @@ class _Value:
         slack = 8 * UNIT_ROUNDOFF * terms + (self._error_h + tau * self._error_d) / 4
         value = (scaled + slack) / problem.scale
         return float(math.floor(value)) if problem.graph.is_integer else value
+
+    def lack(self, value: float) -> float:
+        """The tau that makes a bound of about this value; at least 0."""
+        problem = self._problem
+        dual = 4 * (value * problem.scale - problem.total_weight / 2 - problem.lost_weight)
+        return max(0.0, (dual - self._sum_h) / self._sum_d)
 
 
 def _sum(x: Tensor) -> tuple[float, float]:

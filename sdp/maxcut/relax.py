@@ -2,11 +2,11 @@
 
     maximise  (W - sum_{i<j} w_ij v_i . v_j) / 2     over unit vectors v_i in R^r
 
-by the over-relaxed mixing method (`sdp_kernels.graph.mixing_sweeps`): after each round of sweeps, h_i = |g_i| is a dual
-vector, whose bound is certified (`sdp.maxcut.bound`). While the certified gap is above the target the round is
-answered: h is raised where negative eigenvectors live, the rank is raised by those eigenvectors if it may still
-grow, and the next round is twice as long. A small target is approached by way of `COARSE_TARGET`, so that whoever runs
-out of time half-way holds a bound nearly as good as the sweeps he paid for.
+by the over-relaxed mixing method (`sdp_kernels.graph.mixing_sweeps`): after each round of sweeps, which ends when they
+add little, h_i = |g_i| is a dual vector, whose bound is certified (`sdp.maxcut.bound`). While the certified gap is
+above the target the round is answered: h is raised where negative eigenvectors live, the rank is raised by them if it
+may still grow, and the next round is twice as long. A small target is approached by way of `COARSE_TARGET`, so that
+whoever runs out of time half-way holds a bound nearly as good as the sweeps he paid for.
 
 Source: Burer and Monteiro (2003); Wang, Chang and Kolter (2017); Boumal, Voroninski and Bandeira (2016) for the rank.
 """
@@ -40,12 +40,19 @@ from sdp_kernels.graph import fields, mixing_sweeps
 
 OMEGA = 0.9  # .8 to .95 differ little; .98 keeps h noisy for hundreds of sweeps
 LARGE = 50_000  # vertices from which the rank starts low: a sweep is bound by gathering rows of V
-LOW_RANK, HIGH_RANK = 16, 64
+LOW_RANK, HIGH_RANK, WIDE_RANK = 16, 64, 96
 DENSE_DEGREE = (
     10  # mean degree from which a low rank stalls (preferential attachment: gap 3e-3 at 32, 7e-4 at 64)
 )
-DENSE_ROUND = 60  # sweeps of the first round there: each costs four times as much, and they are needed less
+PROBE_SWEEPS = 6  # at LOW_RANK, for a fiftieth of what follows
+EVEN = (
+    0.8  # of `evenness`: .99 on random graphs and preferential attachment, .5 on R-MAT, .23 in wordnet-cooc
+)
 FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its fourth root, for a larger one
+# Of the target: a round ends early when a sweep adds less to the value. All later ones together add about a tenth on
+# R-MAT, random graphs and tori, and hardly raise the lowest eigenvalue any more.
+SETTLED = 8e-3
+SWEEPS_A_MEASUREMENT = 8  # of what a sweep adds, which makes that sweep a sixth longer
 FIRST_TARGET, SHORTEST_ROUND = 1e-4, 20
 COARSE_TARGET = 1e-3  # its certificate takes a third of the steps that one of 1e-4 takes
 MOST_ROUNDS = 7  # 19,000 sweeps from FIRST_ROUND: what they do not close, more of the same would not
@@ -61,6 +68,7 @@ SPREAD_SHARE = (
 )
 CPU = torch.device("cpu")
 PURPOSE_ROWS = 301  # of random rows, beside the streams in `bound.py`
+WIDE_SHARE = 0.5  # of the lowest eigenvector, from which h is not mended: raising all of it would cost less
 _KICK = 0.3  # length of the new columns, where the eigenvectors live, against unit rows
 
 
@@ -90,12 +98,35 @@ class Relaxation:
 
 
 def default_rank(problem: Problem) -> int:
-    """ceil(sqrt(2n)) rounded up to a multiple of 4, at most 16 on large sparse graphs and 64 on others."""
+    """ceil(sqrt(2n)) rounded up to a multiple of 4, at most 16 on large sparse graphs and 64 on others.
+
+    96 on large graphs whose rows of V come to fill all dimensions alike: there it is the rank that keeps the lowest
+    eigenvalue down. Random sparse, 10^6 edges: 32 sweeps at 96 and 115 steps, where 60 sweeps at 64 take 187.
+
+    Complexity: O(m) sweeps of a low rank, on large dense graphs alone.
+    """
+    rank = most_columns(problem)
+    return HIGH_RANK if rank == WIDE_RANK and evenness(problem) < EVEN else rank
+
+
+def most_columns(problem: Problem) -> int:
+    """The largest rank that `default_rank` may choose."""
     n = problem.n_vertices
     full = 4 * math.ceil(math.ceil(math.sqrt(2 * n)) / 4)
     if n < LARGE:
         return min(full, HIGH_RANK)
-    return LOW_RANK if 2 * problem.n_edges < DENSE_DEGREE * n else HIGH_RANK
+    return LOW_RANK if 2 * problem.n_edges < DENSE_DEGREE * n else WIDE_RANK
+
+
+def evenness(problem: Problem) -> float:
+    """How alike the rows of a V of low rank fill its dimensions after a few sweeps, in (0, 1].
+
+    (sum e)^2 / (r sum e^2) of the eigenvalues e of V'V: the dimensions taken, as a share.
+    """
+    V = random_rows(problem.n_vertices, LOW_RANK, 0, problem.device)
+    mixing_sweeps(problem.csr, problem.class_ptr, V, OMEGA, PROBE_SWEEPS)
+    products = (V.T @ V).double()
+    return float(products.trace() ** 2 / (LOW_RANK * products.square().sum()))
 
 
 def random_rows(n: int, rank: int, seed: int, device: torch.device = CPU) -> Tensor:
@@ -147,11 +178,10 @@ def relax(
     return Relaxation(V, run.value, run.best, run.sweeps, run.elapsed())
 
 
-def first_round(problem: Problem, rank: int, target_gap: float) -> int:
-    """Sweeps from a random start that are likely to be worth a certificate to this gap."""
+def first_round(target_gap: float) -> int:
+    """Sweeps from a random start that are likely to be worth a certificate to this gap, at most."""
     eager: float = (FIRST_TARGET / max(target_gap, FIRST_TARGET)) ** 0.25
-    first = DENSE_ROUND if problem.n_vertices >= LARGE and rank > LOW_RANK else FIRST_ROUND
-    return max(SHORTEST_ROUND, round(first * eager))
+    return max(SHORTEST_ROUND, round(FIRST_ROUND * eager))
 
 
 class _Run:
@@ -181,7 +211,7 @@ class _Run:
         """Rounds of sweeps and certificates until the gap is certified, from and to the rows of V."""
         self.target = target_gap * self.problem.absolute_weight / self.problem.scale
         self.rounds = 0
-        length = max(SHORTEST_ROUND, first_round(self.problem, V.shape[1], target_gap) - self.sweeps)
+        length = max(SHORTEST_ROUND, first_round(target_gap) - self.sweeps)
         while True:
             self.sweep(V, length)
             lengths, products = fields(self.problem.csr, V)
@@ -210,14 +240,23 @@ class _Run:
         return bound is not None and bound.value - self.value <= self.target
 
     def sweep(self, V: Tensor, count: int) -> None:
-        """A round of sweeps, cut short when it would leave too little time to certify it."""
+        """A round of sweeps, cut short when it has settled, or would leave too little time to certify it."""
         until = self.elapsed() + SWEEPING_SHARE * (self.time_limit - self.elapsed())
         csr, class_ptr = self.problem.csr, self.problem.class_ptr
         batch = between_looks(V.device, csr.indices.numel() * V.shape[1], SWEEPS_A_LOOK)
-        made = 0
-        while made < count and not (made and (self.out_of_time() or self.elapsed() > until)):
-            part = min(batch, count - made)
-            mixing_sweeps(csr, class_ptr, V, OMEGA, part)
+        # Adding x to the energy takes x / 2 from the value; later rounds are to settle further.
+        little = -2 * SETTLED * self.target * self.problem.scale / 2**self.rounds
+        change = zeros((1,), torch.float64, V.device)
+        made, is_settled = 0, False
+        while made < count and not (made and (is_settled or self.out_of_time() or self.elapsed() > until)):
+            # Measured at the same sweeps however many are made between two looks, so that all engines end alike.
+            part = min(batch, count - made, SWEEPS_A_MEASUREMENT - made % SWEEPS_A_MEASUREMENT)
+            is_measured = (made + part) % SWEEPS_A_MEASUREMENT == 0
+            if part > is_measured:
+                mixing_sweeps(csr, class_ptr, V, OMEGA, part - is_measured)
+            if is_measured:
+                mixing_sweeps(csr, class_ptr, V, OMEGA, 1, change)
+                is_settled = made + part >= SHORTEST_ROUND and float(change) > little
             wait(V.device)
             made += part
         mixing_sweeps(csr, class_ptr, V, 0.0, SETTLING)
@@ -233,9 +272,10 @@ class _Run:
         if block is None or self.reached(self.best) or self.out_of_time():
             return None
         values, vectors = ritz_vectors(self.problem, h, block)
-        raised = repair(self.problem, h, values, vectors)
-        if raised is not h and self._could_help(raised):
-            self._chebyshev(raised)
+        if shares(scaling(self.problem), vectors)[0] <= WIDE_SHARE:
+            raised = repair(self.problem, h, values, vectors)
+            if raised is not h and self._could_help(raised):
+                self._chebyshev(raised)
         negative = values < 0
         return vectors[:, negative] if bool(negative.any()) else None
 
@@ -266,6 +306,7 @@ class _Run:
             seed=2 * (self.seed + (self.certificates << 48)) + 1,
             should_stop=lambda value: value - self.value <= self.target or self.out_of_time(),
             most_growth=most_growth,
+            goal=self.value + self.target,
         )
         self._keep(bound)
         return block

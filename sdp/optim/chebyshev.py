@@ -29,6 +29,7 @@ from scipy.special import erfinv
 COLUMNS = 8  # one 64-byte cache line of float64 a row; 4 columns need 20% more steps at the same delta
 UNIT_ROUNDOFF = 2.0**-53
 TOO_LARGE = 1e30  # a block this long has proved all it can, and float32 would overflow
+SPAN = 8  # the last eighth of the steps tells how fast columns grow
 _MOSTLY = 0.95  # of q: a loss of the rest costs less than the sum that would find a smaller one
 _LONGEST_COLUMN = 3.0  # over sqrt n: P(|x| > sqrt n + t) <= exp(-t^2/2) for a normal x in R^n
 _LEAST_TAU = 1e-14  # of the spectrum's width: about what float64 can certify
@@ -109,6 +110,23 @@ class Growth:
             # cosh x - 1 = 2 sinh^2(x/2), without the cancellation.
             self.tau = min(self.tau, self.upper * math.sinh(self._angle(k, norm, sure) / 2) ** 2)
         return self.tau
+
+    def foreseen(self, tau: float) -> float:
+        """Steps after which `tau` will be certified if columns go on growing as they do now; infinite if never.
+
+        An estimate, which proves nothing: an eigenvalue that has not come up yet makes columns grow faster later.
+        """
+        k = len(self._lengths) - 1
+        span = max(1, k // SPAN)
+        if k <= span or not 0 < self._lengths[k - span] <= self._lengths[k] < math.inf:
+            rate = 0.0
+        else:
+            rate = math.log(self._lengths[k] / self._lengths[k - span]) / span
+        wanted = 2 * math.asinh(math.sqrt(max(tau, 0.0) / self.upper))
+        if rate >= wanted:
+            return math.inf
+        angle = self._angle(k, self._lengths[k], self.q) if k > 0 else 0.0
+        return k + max(0.0, k * (angle - wanted) / (wanted - rate))
 
     @staticmethod
     def _angle(k: int, norm: float, component: float) -> float:

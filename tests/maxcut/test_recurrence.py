@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdp.maxcut.bound import largest_eigenvalue, scaling
+from sdp.maxcut.bound import LONGER, chebyshev_bound, largest_eigenvalue, scaling
 from sdp.maxcut.problem import Problem, prepare
 from sdp.maxcut.recurrence import Doubled, Dual, Rounded, recurrence
 from sdp.optim.chebyshev import Growth, quantile
@@ -147,3 +147,45 @@ def test_an_engine_without_rounded_steps_gets_the_other_kind(monkeypatch: pytest
     problem, dual = case(0.0)
     monkeypatch.setattr(module, "offers_rounded_steps", lambda csr: False)
     assert isinstance(recurrence(problem, dual, normal(problem.n_vertices, 8)), Doubled)
+
+
+class TestForeseen:
+    """Columns that grow as cosh(k a) reach a lack when the recurrence says so."""
+
+    def grown(self, rate: float, steps: int) -> Growth:
+        growth = Growth(2.0, 0.25, 0.0, 4.0)
+        for k in range(2, steps + 1):
+            growth.after(k, 4.0 * math.cosh(k * rate))
+        return growth
+
+    def reached(self, rate: float, tau: float) -> int:
+        growth = Growth(2.0, 0.25, 0.0, 4.0)
+        return next(k for k in range(2, 10_000) if growth.after(k, 4.0 * math.cosh(k * rate)) <= tau)
+
+    @pytest.mark.parametrize("rate", [0.0, 0.03])
+    def test_is_when_it_comes(self, rate: float) -> None:
+        tau = 2.0 * math.sinh(0.06 / 2) ** 2
+        found = self.grown(rate, 45).foreseen(tau)
+        assert found == pytest.approx(self.reached(rate, tau), rel=0.1)
+        assert found > 45
+
+    def test_is_never_where_columns_grow_too_fast(self) -> None:
+        tau = 2.0 * math.sinh(0.06 / 2) ** 2
+        assert self.grown(0.07, 60).foreseen(tau) == math.inf
+        assert self.grown(0.0, 60).foreseen(0.0) == math.inf
+
+    def test_what_is_certified_is_foreseen_now(self) -> None:
+        growth = self.grown(0.03, 60)
+        assert growth.foreseen(1.01 * growth.tau) <= 61
+
+
+def test_a_goal_within_reach_is_worth_more_steps() -> None:
+    problem, dual = case(0.0)
+    ends = {}
+    for steps in (40, 60, 200):
+        ends[steps] = chebyshev_bound(problem, dual.h, steps=steps, delta=1e-6, seed=1)[0]
+        assert ends[steps].steps == steps
+    near = chebyshev_bound(problem, dual.h, steps=40, delta=1e-6, seed=1, goal=ends[60].value)[0]
+    assert 40 < near.steps <= round(LONGER * 40)
+    assert near.value <= ends[40].value
+    assert chebyshev_bound(problem, dual.h, steps=40, delta=1e-6, seed=1, goal=ends[200].value)[0].steps == 40

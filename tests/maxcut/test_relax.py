@@ -16,11 +16,11 @@ from sdp.maxcut import relax as module
 from sdp.maxcut.bound import Bound, chebyshev_bound
 from sdp.maxcut.graph import Graph
 from sdp.maxcut.problem import prepare
-from sdp.maxcut.relax import default_rank, random_rows, relax
+from sdp.maxcut.relax import default_rank, evenness, most_columns, random_rows, relax
 from tests.maxcut.random_graphs import graph_of
 from tests.reference import cuts
 from tests.reference import graph as oracle
-from tools.make_graphs import planted_cut, preferential_attachment, random_sparse, torus
+from tools.make_graphs import planted_cut, preferential_attachment, random_sparse, rmat, torus
 
 MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
@@ -261,6 +261,32 @@ def test_ranks() -> None:
         rank = default_rank(prepare(graph_of(cycle(n) if n > 2 else complete(2))))
         assert rank % 4 == 0
         assert rank >= math.sqrt(2 * n)
+
+
+def test_the_rank_of_large_dense_graphs_follows_how_even_their_rows_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LARGE", 2000)
+    even, uneven, sparse = (
+        prepare(graph) for graph in (random_sparse(4000, 16.0), rmat(12, 8.0), torus(60, 60))
+    )
+    assert evenness(uneven) < module.EVEN < evenness(even) <= 1
+    assert most_columns(even) == most_columns(uneven) == module.WIDE_RANK
+    assert [default_rank(problem) for problem in (even, uneven, sparse)] == [
+        module.WIDE_RANK,
+        module.HIGH_RANK,
+        module.LOW_RANK,
+    ]
+
+
+def test_a_round_ends_when_it_has_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = prepare(random_sparse(2500, 6.0, seed=1))
+    found = relax(problem, target_gap=1e-3, time_limit=LONG)
+    assert found.sweeps < module.first_round(1e-3)
+    monkeypatch.setattr(module, "SETTLED", 0.0)
+    whole = relax(problem, target_gap=1e-3, time_limit=LONG)
+    assert whole.sweeps >= module.first_round(1e-3)
+    assert 0 <= whole.value - found.value < 0.2e-3 * problem.absolute_weight / problem.scale
 
 
 def test_random_rows() -> None:
