@@ -95,6 +95,24 @@ class Results:
             yield
 
 
+def of_newest_commit(records: Iterable[Record], group: Sequence[str]) -> list[Record]:
+    """The records of each group that were made with the commit of its last one: never two programs in one comparison.
+
+    Args:
+        records: in the order in which they were added.
+        group: fields that tell one comparison from another.
+
+    >>> old, new = {"graph": "a", "commit": "1"}, {"graph": "a", "commit": "2"}
+    >>> of_newest_commit([old, new, {"graph": "b", "commit": "1"}], ["graph"])
+    [{'graph': 'a', 'commit': '2'}, {'graph': 'b', 'commit': '1'}]
+    """
+    kept = list(records)
+    newest = {tuple(record.get(name) for name in group): record.get("commit") for record in kept}
+    return [
+        record for record in kept if record.get("commit") == newest[tuple(record.get(name) for name in group)]
+    ]
+
+
 def load(path: Path) -> list[Record]:
     """The records of a results file."""
     document = json.loads(path.read_text())

@@ -8,7 +8,8 @@ outside the clock, as theirs (`like for like`), and whole, its vertex order and 
     python -m benchmarks.maxcut_time_to_certified_gap --data DIR --repeats 5
 
 A baseline's time is that of the first checkpoint that passes; checkpoints are `CHECKPOINT_RATIO` apart, and
-none is certified while its value alone shows that it cannot pass. Repeats are interleaved in one process.
+none is certified while its value alone shows that it cannot pass. Repeats are interleaved in one process. A commit
+has records of its own, and only those of the newest one are compared.
 """
 
 import time
@@ -23,12 +24,22 @@ import typer
 
 from benchmarks import _families, _machine, _ours
 from benchmarks._graphs import find_graphs
-from benchmarks._records import RESULTS_FOLDER, Record, Results, Spread, markdown_table, spread
+from benchmarks._records import (
+    RESULTS_FOLDER,
+    Record,
+    Results,
+    Spread,
+    markdown_table,
+    of_newest_commit,
+    spread,
+)
 from benchmarks.baselines import torch_relaxation
 from sdp.maxcut.graph import Graph
 
 QUESTION = "maxcut_time_to_certified_gap"
-KEY = ("graph", "method", "target_gap", "rank", "threads", "repeat")
+KEY = ("graph", "method", "target_gap", "rank", "threads", "repeat", "commit")
+COMPARED = ("graph", "target_gap", "rank", "threads")
+REFERENCE_SECONDS = 10.0  # at most, for the value below which nothing can pass
 OURS_WHOLE = "sdp, own bound in its time"
 OURS_LIKE = "sdp, bound outside its time"
 PLAIN = [name for name in torch_relaxation.METHODS if not name.endswith("tuned")]
@@ -108,7 +119,8 @@ def measure(
 ) -> None:
     """All missing repeats of all methods on one graph, interleaved; a method that fails once is left out."""
     ours = _ours.Relaxer(graph, limits.rank or None, limits.threads)
-    setting = {"target_gap": limits.target_gap, "rank": ours.rank, "threads": limits.threads}
+    setting: Record = {"target_gap": limits.target_gap, "rank": ours.rank, "threads": limits.threads}
+    setting["commit"] = _machine.commit()
     tasks: list[Record] = [
         {"graph": name, "method": method, "repeat": repeat} | setting
         for repeat in range(repeats)
@@ -125,7 +137,10 @@ def measure(
     typer.echo(f"{name}: {graph.n_vertices} vertices, {graph.n_edges} edges, rank {ours.rank}", err=True)
     relaxation = torch_relaxation.Relaxation.of(graph)
     # A good value is a lower bound on the relaxation's optimum, hence on every certified bound.
-    least_value = ours.reference_value(limits.time_limit) - limits.target_gap * graph.absolute_weight
+    least_value = (
+        ours.reference_value(min(limits.time_limit, REFERENCE_SECONDS))
+        - limits.target_gap * graph.absolute_weight
+    )
     # A bound that was rounded down to an integer may lie below the optimum, by less than 1.
     least_value -= float(graph.is_integer)
     passed_at: dict[str, float] = {}
@@ -136,7 +151,6 @@ def measure(
         record = task | {
             "n_vertices": graph.n_vertices,
             "n_edges": graph.n_edges,
-            "commit": _machine.commit(),
         }
         record |= {"load_average": _machine.load_average()}
         if method == OURS_WHOLE:
@@ -213,7 +227,7 @@ RATIOS = [
 def table(records: list[Record]) -> str:
     """Median seconds to the gap with their range, and how many times faster ours is: one table a setting."""
     settings: dict[tuple[Any, ...], dict[str, Runs]] = {}
-    for record in records:
+    for record in of_newest_commit(records, COMPARED):
         setting = (record["target_gap"], record["threads"])
         graph = f"{record['graph']} ({record['n_edges']:,} edges, rank {record['rank']})"
         runs = settings.setdefault(setting, {}).setdefault(graph, {})
@@ -237,7 +251,7 @@ def table(records: list[Record]) -> str:
 def broken_claims(records: list[Record]) -> list[str]:
     """Sentences on each graph of about `CLAIMED_EDGES` edges where ours is not as much faster as claimed."""
     graphs: dict[str, Runs] = {}
-    for record in records:
+    for record in of_newest_commit(records, COMPARED):
         if record["target_gap"] == CLAIMED_GAP and record["n_edges"] >= CLAIMED_EDGES / 2:
             runs = graphs.setdefault(f"{record['graph']}, rank {record['rank']}", {})
             runs.setdefault(record["method"], {})[record["repeat"]] = record
