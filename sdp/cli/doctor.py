@@ -40,6 +40,8 @@ DEVICES = ("cpu", "cuda")
 
 SOLVE_SECONDS = 30.0  # each takes about one; so much, that a slow machine is not called a wrong one
 MAX_ROUNDS = 100
+_FEATURES, _COMPONENTS = 100, 64
+_NORMS_OFF = 0.1  # 5 standard deviations of the mean of 100 squared lengths, each over 64 Gaussian components
 DERANDOMISERS = ("sosp", "homotopy", "conditional")  # their kernels, too, are compiled here
 
 
@@ -107,6 +109,7 @@ def _examine() -> Iterator[Finding]:
     for name in OPTIONAL:
         yield _optional(name)
     yield from _solves()
+    yield _embeddings()
     yield _threading_layer()
 
 
@@ -220,6 +223,30 @@ def _solve(known: _Known, maxcut: Callable[..., MaxCutResult]) -> tuple[Finding,
     )
     state, advice = ("right", "") if is_right else ("wrong", "please report this")
     return Finding(known.name, found, state, advice), result.timings["compile"]
+
+
+def _embeddings() -> Finding:
+    """Unit vectors by each kind of map; what is compiled here takes no memory of the first `sdp embed`."""
+    import numpy as np
+
+    from sdp.jl.maps import KINDS, Map
+
+    vectors = np.eye(_FEATURES, dtype=np.float32)
+    wrong = []
+    for kind in KINDS:
+        if kind == "learned":
+            continue
+        try:
+            project = Map(kind, _FEATURES, _COMPONENTS, seed=0)
+            images = project.apply(vectors)
+            keeps_norms = abs(float(np.square(images).sum(axis=1).mean()) - 1) < _NORMS_OFF
+            if not keeps_norms or not np.array_equal(images[7:], project.apply(vectors[7:])):
+                wrong.append(kind)
+        except Exception as error:  # whatever it is, the doctor reports it and goes on
+            wrong.append(f"{kind} ({type(error).__name__}: {error})")
+    if wrong:
+        return Finding("embeddings", f"wrong: {', '.join(wrong)}", "wrong", "please report this")
+    return Finding("embeddings", f"unit vectors keep their length, by {len(KINDS) - 1} kinds of map")
 
 
 @dataclass(frozen=True)

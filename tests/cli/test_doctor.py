@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,21 @@ def test_all_is_well(run_sdp: Run) -> None:
         findings
     )
     assert findings["device cpu"]["found"] == "the cpu engine"
-    for name in ("5-cycle", "Petersen graph", "signed K12", "700 triangles"):
+    for name in ("5-cycle", "Petersen graph", "signed K12", "700 triangles", "embeddings"):
         assert findings[name]["state"] == "right"
     for finding in findings.values():
         assert bool(finding["advice"]) == (finding["state"] != "right")
+
+
+@pytest.mark.parametrize("spoil", [lambda images: 2 * images, lambda images: images[::-1].copy()])
+def test_wrong_embeddings_are_found(spoil: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdp.jl.maps import Map
+
+    right = Map.apply
+    monkeypatch.setattr(Map, "apply", lambda self, block: spoil(right(self, block)))
+    finding = doctor._embeddings()
+    assert (finding.state, finding.found) == ("wrong", "wrong: sparse, gaussian, rademacher, srht")
+    assert finding.advice
 
 
 @pytest.mark.parametrize(
