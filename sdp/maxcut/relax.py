@@ -213,7 +213,7 @@ class _Run:
         self.rounds = 0
         length = max(SHORTEST_ROUND, first_round(target_gap) - self.sweeps)
         while True:
-            self.sweep(V, length)
+            length = self.sweep(V, length)
             lengths, products = fields(self.problem.csr, V)
             self.value = relaxation_value(self.problem, products)
             vectors = self.certify(lengths)
@@ -239,19 +239,23 @@ class _Run:
     def reached(self, bound: Bound | None) -> bool:
         return bound is not None and bound.value - self.value <= self.target
 
-    def sweep(self, V: Tensor, count: int) -> None:
-        """A round of sweeps, cut short when it has settled, or would leave too little time to certify it."""
+    def sweep(self, V: Tensor, count: int) -> int:
+        """A round of sweeps, cut short when it would leave too little time to certify it; how many were made.
+
+        The first one also ends when it has settled: later ones are there to settle further.
+        """
         until = self.elapsed() + SWEEPING_SHARE * (self.time_limit - self.elapsed())
         csr, class_ptr = self.problem.csr, self.problem.class_ptr
         batch = between_looks(V.device, csr.indices.numel() * V.shape[1], SWEEPS_A_LOOK)
-        # Adding x to the energy takes x / 2 from the value; later rounds are to settle further.
-        little = -2 * SETTLED * self.target * self.problem.scale / 2**self.rounds
+        # Adding x to the energy takes x / 2 from the value.
+        little = -2 * SETTLED * self.target * self.problem.scale
+        may_settle = self.sweeps == 0
         change = zeros((1,), torch.float64, V.device)
         made, is_settled = 0, False
         while made < count and not (made and (is_settled or self.out_of_time() or self.elapsed() > until)):
             # Measured at the same sweeps however many are made between two looks, so that all engines end alike.
             part = min(batch, count - made, SWEEPS_A_MEASUREMENT - made % SWEEPS_A_MEASUREMENT)
-            is_measured = (made + part) % SWEEPS_A_MEASUREMENT == 0
+            is_measured = may_settle and (made + part) % SWEEPS_A_MEASUREMENT == 0
             if part > is_measured:
                 mixing_sweeps(csr, class_ptr, V, OMEGA, part - is_measured)
             if is_measured:
@@ -261,6 +265,7 @@ class _Run:
             made += part
         mixing_sweeps(csr, class_ptr, V, 0.0, SETTLING)
         self.sweeps += made + SETTLING
+        return made
 
     def certify(self, h: Tensor) -> Tensor | None:
         """Proves a bound from h, and from a repaired h; negative eigenvectors of h if any were seen."""
