@@ -11,12 +11,11 @@ Modeling and Analysis (2014), 9.5.3, for equal sizes.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import torch
 from scipy.stats import t as student
@@ -24,6 +23,7 @@ from torch import Tensor
 
 # The difference of two orders estimates the error of the lower; tests hold the true error within three of it.
 QUADRATURE_FACTOR = 3.0
+_LATER = "_standard_error_later"  # in an estimate's dictionary, as long as its errors are put off
 
 
 class Blocks(NamedTuple):
@@ -72,9 +72,16 @@ def pieces(vector: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 class Estimate(Generic[T]):
     """An estimated quantity and how sure it is.
 
+    Standard errors of derivatives cost as much as these, so an `Expectation` puts them off until `standard_error` or
+    what needs it is asked for; then what they come from is let go. Until then the estimate holds that: batch means of
+    at most 8 times the size of `value`, or 1 MB, and the directions of a Hessian-vector product. Larger batch means
+    are never held: their standard errors are computed at once. Copies and pickles have the standard errors.
+
     Attributes:
         value: float64 tensor, or `Blocks` of them; in units of g (and of g per unit of the argument for derivatives).
-        error: `standard_error`, or a function that gives it.
+        standard_error: of each entry, in the same structure and units. Of sampling it is one standard deviation of
+            `value`; of quadrature, the difference between two orders; 0 where the answer is exact up to rounding;
+            infinite where one batch alone was drawn.
         n_samples: evaluations of the head behind `value`; an antithetic pair counts two.
         method: "exact" (q = 0), "quadrature", "sampling" or "sobol".
         degrees_of_freedom: of Student's t; 0 where no sampling was done.
@@ -83,29 +90,26 @@ class Estimate(Generic[T]):
     """
 
     value: T
-    error: T | Callable[[], T]
+    standard_error: T
     n_samples: int
     method: str
     degrees_of_freedom: int = 0
     converged: bool = True
     notes: tuple[str, ...] = ()
 
-    @functools.cached_property
-    def standard_error(self) -> T:
-        """Of each entry, in the structure and units of `value`; computed when first asked for.
+    if not TYPE_CHECKING:  # a type checker would then believe in any attribute
 
-        Of sampling it is one standard deviation of `value`; of quadrature, the difference between two orders; 0 where
-        the answer is exact up to rounding; infinite where one batch alone was drawn.
-        """
-        if isinstance(self.error, Tensor | Blocks):
-            return self.error
-        found = self.error()
-        object.__setattr__(self, "error", found)  # the batches behind it may go
-        return found
+        def __getattr__(self, name: str) -> Any:
+            """`standard_error` when first asked for, where `put_off` left it out."""
+            later = self.__dict__.get(_LATER) if name == "standard_error" else None
+            if later is not None:
+                self.__dict__[name] = later()
+                self.__dict__.pop(_LATER, None)
+            return object.__getattribute__(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied or pickled: numbers, no function."""
-        return {**self.__dict__, "error": self.standard_error}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def half_width(self, confidence: float = 0.95) -> T:
         """Half the width of `interval`, entry by entry."""
@@ -165,6 +169,30 @@ class Estimate(Generic[T]):
             what = f"W {tuple(self.value.W.shape)}, b {tuple(self.value.b.shape)}, {len(self.value.theta)} of theta"
             what += f", relative error {self.relative_error():.2g}"
         return f"<Estimate {what} ({source}){'' if self.converged else ', not converged'}>"
+
+
+def put_off(estimate: Estimate[T], error: Callable[[], T]) -> Estimate[T]:
+    """The estimate, whose `standard_error` is from now on what this function gives when first asked."""
+    estimate.__dict__[_LATER] = error
+    del estimate.__dict__["standard_error"]
+    return estimate
+
+
+class Later:
+    """A tensor that is computed when first asked for and then remembered, without what it was computed from."""
+
+    def __init__(self, compute: Callable[[], Tensor]) -> None:
+        self._compute: Callable[[], Tensor] | None = compute
+        self._found: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        """The tensor."""
+        compute = self._compute
+        if compute is not None:
+            self._found = compute()
+            self._compute = None
+        assert self._found is not None
+        return self._found
 
 
 def half_width_factor(method: str, degrees_of_freedom: int, confidence: float) -> float:

@@ -9,17 +9,16 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from sdp.expectation.control import MIN_BATCHES, MIN_DRAWS, second_moments, subtract_controls
-from sdp.expectation.estimate import half_width_factor, mean_of, pieces, standard_error
+from sdp.expectation.estimate import Later, half_width_factor, mean_of, pieces, standard_error
 from sdp.expectation.integrals import Integrand
 from sdp.expectation.sampling import (
     LEAN_AFTER,
@@ -42,8 +41,10 @@ AGREEMENT = {torch.float32: 1e-6, torch.float64: 1e-9}
 ROUNDING = 8.0
 # ... and if the budget ends first, this much is still better than sampling could be.
 ACCEPTED = 1e-3
-# Numbers of batch means that an estimate may hold until its standard errors are asked for: 32 MB.
-KEPT = 1 << 22
+# Batch means that an estimate may hold until its standard errors are asked for: these times the bytes of its value ...
+KEPT_RATIO = 8
+# ... or so many bytes.
+KEPT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Outcome:
 
     Attributes:
         value: (M,) float64.
-        known_error: (M,) standard errors, or a function that gives them: of Hessian-vector products they cost as much
-            as the products, and not everybody asks.
+        known_error: (M,) standard errors, at once or later: of Hessian-vector products they cost as much as the
+            products, and not everybody asks.
         n_samples: evaluations of the head behind `value`.
         method: "exact", "quadrature", "sampling" or "sobol".
         degrees_of_freedom: of Student's t, 0 if none.
@@ -76,7 +77,7 @@ class Outcome:
     """
 
     value: Tensor
-    known_error: Tensor | Callable[[], Tensor]
+    known_error: Tensor | Later
     n_samples: int
     method: str
     degrees_of_freedom: int = 0
@@ -245,19 +246,16 @@ def _summarise(integrand: Integrand, batches: Tensor, sizes: list[float], moment
     return Outcome(value, error, 0, "sampling", degrees_of_freedom=len(batches) - 1, notes=notes)
 
 
-def _mean_and_error(
-    integrand: Integrand, batches: Tensor, sizes: Tensor
-) -> tuple[Tensor, Tensor | Callable[[], Tensor]]:
+def _mean_and_error(integrand: Integrand, batches: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor | Later]:
     """What the user asked for, (M,), and its standard errors, later if the batches may be kept."""
     with one_thread():
         value = integrand.lift(mean_of(batches, sizes))
 
-    @functools.cache
     def error() -> Tensor:
         with one_thread():
             return standard_error(batches, sizes, integrand.squares)
 
-    return value, error if batches.numel() <= KEPT else error()
+    return value, Later(error) if batches.nbytes <= max(KEPT_RATIO * value.nbytes, KEPT_BYTES) else error()
 
 
 def _sobol(integrand: Integrand, options: Options) -> Outcome:

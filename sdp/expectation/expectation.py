@@ -21,7 +21,7 @@ from sdp.expectation.checks import (
     check_integer,
     check_point,
 )
-from sdp.expectation.estimate import Blocks, Estimate, T
+from sdp.expectation.estimate import Blocks, Estimate, T, put_off
 from sdp.expectation.estimation import Options, Outcome, integrate
 from sdp.expectation.heads import (
     MLP,
@@ -214,7 +214,7 @@ class Expectation:
         """F and its gradient from the same samples, at the gradient's price."""
         frozen = self._frozen()
         outcome = self._integrate(ValueAndGradient(frozen))
-        value = _estimate(outcome, lambda vector: vector[0])
+        value = _estimate(outcome, lambda vector: vector[0].clone())  # a view would keep the gradient
         return value, _estimate(outcome, lambda vector: frozen.split(vector[1:]))
 
     def hvp(self, directions: Blocks | Mapping[str, Any]) -> Estimate[Blocks]:
@@ -424,12 +424,14 @@ def _width(head: nn.Module) -> int | None:
 def _estimate(outcome: Outcome, shaped: Callable[[Tensor], T]) -> Estimate[T]:
     """An outcome with the shape that the user knows; its errors come when they are asked for."""
     known = outcome.known_error  # alone: the outcome would keep its draws alive
-    return Estimate(
-        shaped(outcome.value),
-        shaped(known) if isinstance(known, Tensor) else lambda: shaped(known()),
+    value = shaped(outcome.value)
+    estimate = Estimate(
+        value,
+        shaped(known) if isinstance(known, Tensor) else value,
         n_samples=outcome.n_samples,
         method=outcome.method,
         degrees_of_freedom=outcome.degrees_of_freedom,
         converged=outcome.converged,
         notes=outcome.notes,
     )
+    return estimate if isinstance(known, Tensor) else put_off(estimate, lambda: shaped(known()))

@@ -107,7 +107,7 @@ EXPECTATION_METHODS = {
 }
 ESTIMATE_FIELDS = [
     "value",
-    "error",
+    "standard_error",
     "n_samples",
     "method",
     "degrees_of_freedom",
