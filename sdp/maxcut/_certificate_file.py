@@ -17,6 +17,7 @@ from sdp.maxcut.io import atomic_write
 FORMAT = "sdp certificate 2"
 _DIGEST = "sha256"
 _LEVEL = 6  # of gzip; 9 takes three times as long for 1% less
+_MOST_BYTES = 2**31  # of text; a certificate of 10^7 edges has some 10^8
 
 
 def digest(document: dict[str, Any]) -> str:
@@ -51,12 +52,23 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         packed = file.read()
     name = os.fspath(path)
     try:
-        document = json.loads(gzip.decompress(packed))
+        document = json.loads(_unpacked(packed))
     except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise ValueError(f"{name}: no certificate, or a damaged one ({str(error).rstrip('.')}).") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f'{name}: no certificate; it does not say "format": "{FORMAT}".')
     return document
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """The whole of a gzipped file, unless it is a small file that unpacks to more than memory holds."""
+    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    text = stream.decompress(packed, _MOST_BYTES)
+    if stream.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {_MOST_BYTES:,} bytes")
+    if not stream.eof:
+        raise EOFError("it ends too early")
+    return text
 
 
 def is_stale(document: dict[str, Any]) -> bool:

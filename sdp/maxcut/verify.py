@@ -1,7 +1,5 @@
 """The checker of certificates, which shares no code with the solver. PROOFS.md says what every part proves, and why."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math
@@ -12,8 +10,8 @@ import numpy as np
 import scipy.sparse
 from scipy.special import ndtri
 
-_HALVINGS, _WIDEST, _MOST_DENSE, _MOST_STEPS = 40, 24, 5000, 10**5  # of units; of tables; of dual vectors
-_COLUMNS, DELTA = 8, 2.0**-60  # of a random block; nobody can try so many dual vectors until one is wrong
+_HALVINGS, _WIDEST, _ENTRIES, _DEEP = 40, 24, 2**31, 2000  # of units; of a table, of all; of a branch
+_DENSE, _STEPS, _COLUMNS, DELTA = 5000, 10**5, 8, 2.0**-60  # nobody can try 2^60 matrices until one is wrong
 _U, _ULPS, _TOLERANCE = 2.0**-53, 16, 1e-11  # unit roundoff; roundings an entry; what other machines may add
 
 
@@ -41,7 +39,7 @@ class Checker:
     """Works out, in integers, what a certificate proves: an edge e from u[e] to v[e] weighs w[e] / unit."""
 
     progress: Any = staticmethod(lambda stage, done, total: None)  # told of every step that takes long
-    delta = 0.0  # after `check`, the chance that the bound is wrong
+    delta, entries = 0.0, 0  # after `check`, the chance that the bound is wrong; entries of all tables
 
     def agree(self, part: Any, name: str, value: Any, slack: float = 0.0) -> Any:
         """The claim of this name, which must equal `value`, or lie above it by 2 slack at most."""
@@ -61,6 +59,7 @@ class Checker:
             cut = Fraction(sum(w[side[u] != side[v]]), self.unit)
             self.agree(document, "cut_value", 0.0 - rounded_up(-cut))
             bound = Fraction(self.prove(n, u, v, w, document["proof"]), self.unit)
+            demand(cut <= bound, "the bound is below the cut of the partition itself.")
             self.agree(document, "upper_bound", rounded_up(bound))
             self.agree(document, "delta", self.delta)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -126,14 +125,13 @@ class Checker:
 
     def prove_branch(self, n: int, u: Any, v: Any, w: Any, part: Any) -> Any:
         """The tree from its root, the side where an edge is cut before the other; -1 for a leaf, which is of rows."""
-        waiting: list[dict[int, bool]] = [{}]
-        bounds: list[int] = []
+        waiting, bounds = [dict[int, bool]()], list[int]()
         for edge in arrays(part, tree="<i4")[0].tolist():
             fixed = waiting.pop()
             if edge == -1:
                 bounds.append(self.prove(n, u, v, w, part["leaves"][len(bounds)], fixed))
             else:
-                demand(0 <= edge < len(u) and edge not in fixed, "branch: an edge is not free.")
+                demand(-1 < edge < len(u) and edge not in fixed and len(fixed) < _DEEP, "branch: not free.")
                 waiting += [{**fixed, edge: False}, {**fixed, edge: True}]
         demand(not waiting and len(bounds) == len(part["leaves"]), "branch: tree and leaves do not fit.")
         return max(bounds)
@@ -148,7 +146,8 @@ class Checker:
             tables[min(ends)].append((ends, np.array([[0, x], [x, 0]], kind)))
         for here, own in enumerate(tables[:n]):
             scope = sorted({here, *(x for names, _ in own for x in names)})
-            demand(len(scope) <= _WIDEST + 1, f"table: more than {_WIDEST} vertices at once.")
+            self.entries += 2 ** len(scope)
+            demand(len(scope) <= _WIDEST + 1 and self.entries <= _ENTRIES, "table: of too many vertices.")
             each = (table.reshape([1 + (x in names) for x in scope]) for names, table in own)
             best = sum(each, np.zeros([1] * len(scope), kind)).max(axis=0)
             tables[(*scope, n)[1]].append((scope[1:], best))
@@ -158,30 +157,33 @@ class Checker:
     def prove_spectral(self, n: int, u: Any, v: Any, w: Any, part: Any) -> Any:
         """W/2 + (sum h + tau sum d) / 4 with Diag(h + tau d) + A >= 0, d the degrees and a twentieth of their mean."""
         steps, h = part["steps"], self.whole(arrays(part, h="<f8")[0])
-        demand(type(steps) is int and 0 <= steps <= _MOST_STEPS and h.size == n, "spectral: out of range.")
+        demand(type(steps) is int and 0 <= steps <= _STEPS and h.size == n, "spectral: out of range.")
+        keys, which = np.unique(np.minimum(u, v) * np.int64(n) + np.maximum(u, v), return_inverse=True)
+        (u, v), every, w = np.divmod(keys, n), w, np.zeros(keys.size, object)
+        np.add.at(w, which, every)  # exact: what float64 loses of parallel edges would not be counted
         near, far = np.concatenate([u, v, np.arange(n)]), np.concatenate([v, u, np.arange(n)])
         entries = np.array([x / self.unit for x in (*w, *w, *h)])
         degree = np.bincount(near[:-n], abs(entries[:-n]), n)
         d = self.whole(degree + math.fsum(degree) / (20 * n))
         root = np.array([math.sqrt(self.unit / x) for x in d])
         matrix = scipy.sparse.csr_array((entries * root[near] * root[far], (near, far)), shape=(n, n))
-        below = self.below(matrix, steps, hashlib.sha256(f"{steps} {part['h']}".encode()).hexdigest())
+        below = self.below(matrix, steps, repr((n, steps, keys.tolist(), w.tolist(), h.tolist())).encode())
         tau = self.agree(part, "tau", below, _TOLERANCE * (1 + below))
         self.delta += DELTA if steps else 0.0
         return math.ceil((2 * sum(w) + sum(h) + Fraction(tau) * sum(d)) / 4)
 
     @np.errstate(all="ignore")
-    def below(self, matrix: Any, steps: int, key: str) -> Any:
+    def below(self, matrix: Any, steps: int, whole: bytes) -> Any:
         """No eigenvalue of M is below minus this: by Cholesky, or by T_k(I - 2 M / upper) of a Gaussian block."""
         n, diagonal = matrix.shape[0], matrix.diagonal()
-        if steps == 0 and n <= _MOST_DENSE:
+        if steps == 0 and n <= _DENSE:
             lowest = min(0.0, float(np.linalg.eigvalsh(matrix.toarray())[0]))  # says where to look
             slack = 4 * (n + _ULPS) * _U * (1 + float(abs(diagonal).sum()) - n * lowest)
             np.linalg.cholesky(matrix.toarray() + (slack - lowest) * np.eye(n))  # raises, or proves it
             return 2 * slack - lowest
         upper = 1 + max(0.0, float(diagonal.max()))
         twice = (2 * scipy.sparse.eye_array(n) - (4 / upper) * matrix).tocsr()
-        words = np.random.Philox(key=int(key[:32], 16)).random_raw(n * _COLUMNS)
+        words = np.random.Philox(key=int(hashlib.sha256(whole).hexdigest()[:32], 16)).random_raw(n * _COLUMNS)
         current = ndtri(((words >> np.uint64(11)) + 0.5) * 2.0**-53).reshape(n, _COLUMNS)
         previous, lengths = twice @ current / 2, [np.linalg.norm(current, axis=0).max()]
         for done in range(steps):

@@ -516,6 +516,71 @@ def test_another_dual_vector_gets_another_block() -> None:
     assert min(abs(tau[0] - other) for other in tau[1:]) > 1e-6 * tau[0]
 
 
+def test_another_matrix_gets_another_block() -> None:
+    """Vertices turned over leave the spectrum as it is; could they be chosen for a block, its bound could be false."""
+    graph, taus = graph_of(small_matrix(12, "dense", "ones", 0)), set[float]()
+    for turned in (0, 1, 2):
+        inner: dict[str, Any] = {"kind": "spectral", "h": text(np.full(12, 20.0), "<f8"), "steps": 50}
+        sides = (np.arange(12) < turned).astype(np.uint8)
+        layer = {"kind": "twins", "into": text(np.arange(12), "<u4"), "turned": text(sides, "|u1")}
+        assert never_below(graph, forged(graph, {**layer, "proof": inner}))
+        taus.add(round(inner["tau"], 8))
+    assert len(taus) == 3
+
+
+@pytest.mark.parametrize("steps", [0, 40])
+def test_parallel_edges_add_up_exactly(steps: int) -> None:
+    """Weight moved to and fro in pieces that float64 would lose beside a large one: one edge of weight 1 is cut."""
+    graph, pieces, large = Graph.from_edges([0], [1], [1.0]), 2**15, 2.0**40
+    first = [[1, 5]] + [
+        [0, edge] for edge in range(2, pieces + 3) if edge != 5
+    ]  # F is the first of each pair
+    proof = {
+        "kind": "rows",
+        "added": text(np.tile([0, 1], pieces + 2), "<u4"),
+        "lengths": text(np.full(len(first), 2), "<u4"),
+        "members": text(np.array(first).ravel(), "<u4"),
+        "F": text(np.tile([1, 0], len(first)), "|u1"),
+        "multipliers": text(np.array([large] + [1 / pieces] * (len(first) - 1)), "<f8"),
+        "parts": [
+            {
+                "edges": text(np.arange(pieces + 3), "<u4"),
+                "proof": {"kind": "spectral", "h": text(np.zeros(2), "<f8"), "steps": steps},
+            }
+        ],
+    }
+    accepted = never_below(graph, forged(graph, proof))
+    assert accepted or steps
+
+
+def test_a_bound_below_the_partition_is_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph.from_edges([0], [1])
+    monkeypatch.setattr(Checker, "prove", lambda *_: 0)
+    document = {"graph": graph.fingerprint(), "partition": "01", "proof": {}}
+    document |= {"cut_value": 1.0, "upper_bound": 0.0, "delta": 0.0}
+    assert rejection(graph, document) == "the bound is below the cut of the partition itself."
+
+
+def test_what_would_fill_the_memory_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graph_of(small_matrix(70, "dense", "ones", 0))
+    tree = {"kind": "branch", "tree": text(np.arange(2100), "<i4"), "leaves": []}
+    assert rejection(graph, {**forged(graph, tree), "cut_value": 0.0}) == "branch: not free."
+    small = graph_of(small_matrix(4, "dense", "ones", 0))
+    table = forged(small, {"kind": "table", "order": text(np.arange(4), "<u4")})
+    monkeypatch.setattr(sys.modules["sdp.maxcut.verify"], "_ENTRIES", 16 + 8 + 4 + 2)
+    assert never_below(small, table)
+    monkeypatch.setattr(sys.modules["sdp.maxcut.verify"], "_ENTRIES", 16 + 8 + 4 + 1)
+    assert rejection(small, table) == "table: of too many vertices."
+
+
+def test_a_small_file_cannot_unpack_to_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.json.gz"
+    path.write_bytes(gzip.compress(b" " * 2000))
+    monkeypatch.setattr(_certificate_file, "_MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"it unpacks to more than 1,000 bytes"):
+        _certificate_file.load(path)
+
+
 @settings(max_examples=150)
 @given(**small)
 def test_reductions_lose_nothing(n: int, shape: str, weights: str, seed: int) -> None:
