@@ -14,9 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sdp.optim.certificate import UNDECIDED, Certificate, verdict
 from sdp.optim.chebyshev import COLUMNS
 from sdp.optim.curvature import DENSE_SIZE, MAX_STEPS, TOLERANCE, curvature_bounds
+from sdp.optim.differences import contradiction
 from sdp.optim.intervals import Range, mean_curvature_range, norm_range
-from sdp.optim.kinks import kinks
-from sdp.optim.operator import ASSUMED_ULPS, Operator, hessian_operator
+from sdp.optim.kinks import custom_functions, kinks
+from sdp.optim.operator import ASSUMED_ULPS, Operator, flatten, hessian_operator
 
 LEAST_BATCHES = 8  # independent batches below which intervals are not trusted
 UNDEFINED = Range(-math.inf, math.nan, math.inf)
@@ -41,7 +42,9 @@ def certify_function(
 
     The point is second-order stationary to the tolerances if ||grad f|| <= eps and lambda_min(hess f) >= -curvature.
 
-    Attention is computed by torch's plain formula, for its fused kernels have no second derivative.
+    Attention is computed by torch's plain formula, for its fused kernels have no second derivative. Where the graph
+    holds a custom `torch.autograd.Function`, whose second derivative may silently be wrong, one Hessian-vector product
+    is compared with a difference of gradients, for which `f` must compute anew, and alike, at every call.
 
     Arithmetic is that of `params`. Gradient and products are taken to err by 32 ulps of their size, which `notes` say:
     where large terms cancel inside f, float32 may lose all of a gradient that float64 shows.
@@ -62,7 +65,7 @@ def certify_function(
         progress: called with step and steps.
 
     Returns:
-        The certificate; "undecided" where the bounds do not suffice.
+        The certificate; "undecided" where the bounds do not suffice, or a custom function fails that comparison.
 
     Raises:
         TypeError: not tensors, or of several dtypes.
@@ -100,8 +103,9 @@ def certify_function(
         raise ValueError("the gradient of `f` has entries that are NaN or infinite.")
     rounding = ASSUMED_ULPS * torch.finfo(points[0].dtype).eps * size
     slope = Range(max(0.0, size - rounding), size, size + rounding)
-    if sharp is not None:
-        return _undefined(slope, eps, bend, covers, sharp)
+    why_not = sharp or _wrong_products(f, (), loss, points, operator, gradient, bend, seed)
+    if why_not is not None:
+        return _undefined(slope, eps, bend, covers, why_not)
     found = curvature_bounds(operator, delta=delta, target=-bend, progress=progress, **options)
     bounds = Range(found.lower, found.upper, found.upper)
     is_sosp, why, _ = verdict(slope, bounds, eps, bend, 0)
@@ -126,19 +130,22 @@ def _of_batches(
     share = delta / 4
     operators: list[Operator] = []
     gradients: list[Tensor] = []
-    sharp: str | None = None
+    why_not: str | None = None
     for batch in batches:
         loss = _loss(f, batch)
-        sharp = sharp or _warn_of_kinks(loss)
+        why_not = why_not or _warn_of_kinks(loss)
         operator, gradient = hessian_operator(loss, points)
+        why_not = why_not or _wrong_products(
+            f, (batch,), loss, points, operator, gradient, bend, options["seed"]
+        )
         operators.append(operator)
         gradients.append(gradient)
     if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
         raise ValueError("the gradient of `f` has entries that are NaN or infinite at a batch.")
     slope = norm_range(gradients, share, share)
     covers = f"{covers}, in expectation over {len(batches)} independent batches"
-    if sharp is not None:
-        return _undefined(slope, eps, bend, covers, sharp)
+    if why_not is not None:
+        return _undefined(slope, eps, bend, covers, why_not)
     bounds, direction, found = mean_curvature_range(operators, share, share, target=-bend, **options)
     enough = len(batches) >= LEAST_BATCHES
     is_sosp, why, needed = verdict(slope, bounds, eps, bend, len(batches), enough=enough)
@@ -175,6 +182,39 @@ def _warn_of_kinks(loss: Tensor) -> str | None:
     why = f"curvature is undefined: the loss has kinks; use {', and '.join(found)}"
     warnings.warn(why, stacklevel=4)
     return why
+
+
+def _wrong_products(
+    f: Callable[..., Tensor],
+    batch: tuple[Any, ...],
+    loss: Tensor,
+    points: list[Tensor],
+    operator: Operator,
+    gradient: Tensor,
+    bend: float,
+    seed: int,
+) -> str | None:
+    """Why products of a graph with custom functions are not to be trusted, or None."""
+    custom = custom_functions(loss)
+    if not custom:
+        return None
+
+    def gradient_at() -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            moved = f(*batch)
+        # The graph is kept, for it is that of `operator` where `f` returns the same tensor again.
+        parts = torch.autograd.grad(
+            moved.reshape(()), points, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return flatten(parts)
+
+    found = contradiction(gradient_at, points, operator, gradient, bend, seed)
+    if found is None:
+        return None
+    return (
+        f"curvature is unknown: {found}; custom functions ({', '.join(custom)}) must differentiate twice, and `f` "
+        "compute anew, and alike, at every call"
+    )
 
 
 def _loss(f: Callable[..., Tensor], *batch: Any) -> Tensor:

@@ -99,14 +99,29 @@ def once_differentiable(loss: Tensor) -> list[str]:
     Where what comes in from above is constant, torch takes their gradients to be constant too, and says nothing.
     Complexity: one visit of every node.
     """
-    made_by: set[Any] = {getattr(node, "_forward_cls", None) for node in _nodes(loss)} - {None}
-    return sorted(cls.__name__ for cls in made_by if _is_marked(cls.backward))
+    return sorted(cls.__name__ for cls in _custom(loss) if _is_marked(cls.backward) or _is_marked(cls.vjp))
+
+
+def custom_functions(loss: Tensor) -> list[str]:
+    """Names of the custom functions (`torch.autograd.Function`) in a scalar's graph.
+
+    Complexity: one visit of every node.
+    """
+    return sorted(cls.__name__ for cls in _custom(loss))
+
+
+def _custom(loss: Tensor) -> set[Any]:
+    return {getattr(node, "_forward_cls", None) for node in _nodes(loss)} - {None}
 
 
 def _is_marked(backward: Any) -> bool:
-    """Whether it is the wrapper that torch's decorator puts around a function."""
-    code = getattr(backward, "__code__", None)
-    return code is not None and (code.co_name, code.co_filename) == _WRAPPER
+    """Whether torch's decorator is one of those around a function."""
+    while backward is not None:
+        code = getattr(backward, "__code__", None)
+        if code is not None and (code.co_name, code.co_filename) == _WRAPPER:
+            return True
+        backward = getattr(backward, "__wrapped__", None)
+    return False
 
 
 def _nodes(loss: Tensor) -> Iterator[Any]:

@@ -19,6 +19,8 @@ from sdp.optim.kinks import once_differentiable
 # Of a product by someone else's function, relative to the operator's norm and in ulps of its arithmetic: an
 # assumption, which results name.
 ASSUMED_ULPS = 32.0
+# What torch says of a derivative that it lacks; it has no class of its own for it. The last is torch.compile's.
+_ONCE = ("differentia", "derivative", "double backward")
 _SYMMETRY_ULPS = 1e4  # by which x'My and y'Mx may differ, relative to |Mx| |y|
 
 
@@ -169,9 +171,7 @@ def hessian_operator(loss: Tensor, params: Sequence[Tensor]) -> tuple[Operator, 
         try:
             made_rows = [flatten(backward(unflatten(row, params), batched=False)) for row in rows]
         except RuntimeError as error:
-            if "differentia" in str(error) or "derivative" in str(
-                error
-            ):  # torch has no class of its own for it
+            if any(word in str(error) for word in _ONCE):
                 raise ValueError(f"the loss must be twice differentiable; torch says: {error}") from error
             raise
         return torch.stack(made_rows, 1)
