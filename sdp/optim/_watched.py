@@ -28,10 +28,15 @@ VANISHED = 0.01
 # numbers: 1.4 ms a step of SGD, 1.25 ms the norm, 1.5 ms the copy), so it is done every 100 steps: 2% of their time.
 EVERY_STEP_BELOW, LOOK_EVERY = 1 << 20, 100
 
+GROUP_KEYS = ("params", "lr", "momentum", "foreach", "name")  # what a user may write in a group
+KEPT_BY_TORCH = ("param_names", "initial_lr")  # beside them: named parameters, and schedulers
+HISTORY = ("momentum", "last_point", "last_gradient")
+
 Closure = Callable[[], Any]
 START: dict[str, Any] = {
     "scale": 1.0, "n_steps": 0, "n_evaluations": 0, "noise_step": None, "n_noises": 0, "anchor_loss": None, "time": 0.0,
     "status": "running", "good_step": None, "n_rejected": 0,
+    "looks_every": 1,
 }  # fmt: skip
 
 
@@ -53,7 +58,6 @@ class Watched(Optimizer):
     wait: int | None
     seed: int
     grad_norm: float
-    _looks_every: int
     _seen: tuple[Any, ...] | None
     _loss: float
 
@@ -82,11 +86,42 @@ class Watched(Optimizer):
         """Perturbations and steps along negative curvature so far."""
         return int(self._at("n_noises"))
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """One more group, from the next step on; steps between looks are those of all parameters together.
+
+        Raises:
+            TypeError: a parameter is complex or sparse.
+            ValueError: a key that is unknown, and so would have no effect.
+        """
+        if isinstance(param_group, dict) and (
+            unknown := {*param_group} - {*GROUP_KEYS, *KEPT_BY_TORCH, *START}
+        ):
+            raise ValueError(
+                f"a group of `params` may hold {', '.join(GROUP_KEYS)}; got {', '.join(sorted(map(str, unknown)))}."
+            )
+        super().add_param_group(param_group)
+        if any(point.is_complex() or point.layout != torch.strided for point in param_group["params"]):
+            self.param_groups.pop()
+            raise TypeError("`params` must be dense real tensors; one is complex or sparse.")
+        self._put(looks_every=self._cadence())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on as the saved run would have, with its looks at the same steps."""
+        super().load_state_dict(state_dict)
+        if self._at("looks_every") is None:  # of an older version
+            self._put(looks_every=self._cadence())
+
+    def _cadence(self) -> int:
+        """Steps between looks; of all parameters, for one without a gradient now may have one later."""
+        n = sum(point.numel() for point in self._every_point())
+        return 1 if n <= EVERY_STEP_BELOW else LOOK_EVERY
+
     def _perturb(self, anchor: float | None) -> None:
         if self.perturb > 0.0:
             if anchor is not None:
                 self._keep("anchor")
             points = self._points()
+            self._keep_before_first_move(points)
             noises = in_ball(points, self.perturb, self.seed, self._count("n_noises"))
             for point, noise in zip(points, noises, strict=True):
                 point.add_(noise)
@@ -120,12 +155,9 @@ class Watched(Optimizer):
 
     def _look(self, *, keep: bool) -> None:
         """Set `grad_norm`; keep a copy of a good point if asked, or go back to the last one from a bad one."""
-        gradients = [cast(Tensor, point.grad) for point in self._points()]
-        if any(gradient is None for gradient in gradients):
-            raise ValueError("no parameter has a gradient: call backward before step, or pass a closure.")
-        if any(gradient.is_sparse for gradient in gradients):
-            raise TypeError("gradients must be dense; one is sparse.")
-        norms = torch._foreach_norm(gradients) if gradients else []
+        norms = torch._foreach_norm(
+            [cast(Tensor, point.grad) for points in self._movers() for point in points]
+        )
         self.grad_norm = math.hypot(*(float(norm) for norm in norms))
         if math.isfinite(self.grad_norm) or self._gradients_are_finite():
             if keep:
@@ -134,17 +166,33 @@ class Watched(Optimizer):
             return
         self._fail()
 
+    def _movers(self) -> list[list[Tensor]]:
+        """Of each group, the parameters that have a gradient. No pass over numbers: every step asks.
+
+        Raises:
+            TypeError: a gradient is sparse.
+            ValueError: there is none.
+        """
+        movers = [
+            [point for point in group["params"] if point.grad is not None] for group in self.param_groups
+        ]
+        if not any(movers):
+            raise ValueError("no parameter has a gradient: call backward before step, or pass a closure.")
+        for points in movers:
+            for point in points:
+                if point.grad.is_sparse:
+                    raise TypeError("gradients must be dense; one is sparse.")
+        return movers
+
     def _fail(self) -> None:
-        step, good = self.n_steps, self._at("good_step")
-        where = (
-            f"at step {step}" if self._looks_every == 1 else f"at step {step} (looked at every {LOOK_EVERY})"
-        )
-        kept = "good" if good is not None else None
-        if kept is None:
+        step, good, every = self.n_steps, self._at("good_step"), self._at("looks_every")
+        where = f"at step {step}" if every == 1 else f"at step {step} (looked at every {every})"
+        self._forget_history()  # since the last look it may have taken in what is not finite
+        if good is None:
             raise FloatingPointError(
                 f"a gradient has entries that are NaN or infinite {where}; there is no earlier point to go back to."
             )
-        self._restore(kept)
+        self._restore("good")
         raise FloatingPointError(
             f"a gradient has entries that are NaN or infinite {where}; the parameters are those of step {good} again, "
             "the last point whose gradient was finite."
@@ -183,16 +231,34 @@ class Watched(Optimizer):
         )  # fmt: skip
 
     def _keep(self, name: str) -> None:
-        """A copy of every parameter that has a gradient, and so may move; none of the others, nor an old one."""
-        moving = {id(point) for point in self._points()}
+        """A copy of every parameter that has a gradient, and so will move, or that has a copy, and so has moved.
+
+        The others get theirs in `_keep_before_first_move`, so that what is frozen needs no memory.
+        """
         for point in self._every_point():
             state = self.state[point]
-            if id(point) not in moving:
-                state.pop(name, None)
-            elif name in state:
+            if name in state:
                 state[name].copy_(point)
-            else:
+            elif point.grad is not None:
                 state[name] = point.detach().clone()
+
+    def _keep_before_first_move(self, points: list[Tensor]) -> None:
+        """Complete the copies in use by parameters that had no gradient when these were made, and have one now."""
+        in_use = [
+            name
+            for name, noted in (("good", "good_step"), ("anchor", "anchor_loss"))
+            if self._at(noted) is not None
+        ]
+        for point in points:
+            state = self.state[point]
+            for name in in_use:
+                if name not in state:
+                    state[name] = point.detach().clone()
+
+    def _forget_history(self) -> None:
+        for point in self._every_point():
+            for name in HISTORY:
+                self.state[point].pop(name, None)
 
     def _restore(self, name: str) -> None:
         for point in self._every_point():

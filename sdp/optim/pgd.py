@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sdp.expectation.checks import check_integer
-from sdp.optim._watched import EVERY_STEP_BELOW, LOOK_EVERY, START, Closure, Watched
+from sdp.optim._watched import START, Closure, Watched
 from sdp.optim.descent import inner
 from sdp.optim.escape import negative_curvature_step
 from sdp.optim.perturbation import norm_of, normals_like
@@ -46,7 +46,7 @@ class PGD(Watched):
     promise.
 
     Args:
-        params: tensors, or groups of them with their own `lr` and `momentum`.
+        params: tensors, or groups of them with their own `lr` and `momentum` (and `foreach`, or a `name`).
         lr: the first step, or the step where nothing adapts it. Schedulers scale it.
         mode: "practical" or "theory".
         momentum: of heavy ball, as in torch.optim.SGD; restarted where it points uphill.
@@ -59,7 +59,8 @@ class PGD(Watched):
         perturb: radius of the noise, uniform in a ball around the point; 0 for none. If `stochastic`, the norm of the
             Gaussian noise added to each gradient.
         wait: steps between perturbations; by default as many as noise needs to grow along `curvature`, or fewer where
-            the gradient vanishes before, and at most 20,000.
+            the gradient vanishes before, and at most 20,000. Without backtracking noise is added only in steps that
+            look at the gradient: beyond 2^20 parameters that is the first multiple of 100 after the wait.
         hvp: Hessian-vector product at the current point, from a list of tensors shaped as the parameters to another.
         stochastic: gradients are noisy: PSGD, Gaussian noise in every step and no test of it.
         seed: in [0, 2^63), of the noise, which is numbered: the same seed gives the same run, and a resumed run goes on
@@ -74,9 +75,12 @@ class PGD(Watched):
         force: start even if more than 10^7 steps are promised.
 
     Raises:
-        ValueError: an argument is out of range; the theory promises more than 10^7 steps.
+        TypeError: a parameter is complex or sparse.
+        ValueError: an argument is out of range, or a group has a key that is unknown; the theory promises more than
+            10^7 steps.
         FloatingPointError: in `step`, where a gradient is not finite: parameters are then those of the last step
-            whose gradient was looked at and finite (every step up to 2^20 parameters, every 100th beyond).
+            whose gradient was looked at and finite (every step up to 2^20 parameters, frozen ones too, every 100th
+            beyond), and momentum starts anew.
 
     Complexity: a step without a closure is SGD's, and a norm every so often. Backtracking evaluates the closure once
     for nearly every step, and keeps one more copy of the parameters.
@@ -128,13 +132,8 @@ class PGD(Watched):
         self.constants: Constants | None = None
         self._seen: tuple[Any, ...] | None = None
         self._loss = math.nan
-        points = self._points()
-        for point in points:
-            if point.is_complex() or point.is_sparse:
-                raise TypeError("`params` must be dense real tensors; one is complex or sparse.")
-        self._looks_every = 1 if sum(point.numel() for point in points) <= EVERY_STEP_BELOW else LOOK_EVERY
         if mode == "theory":
-            self.constants = self._theory(points, ell, rho, gap, delta, sigma, year)
+            self.constants = self._theory(self._every_point(), ell, rho, gap, delta, sigma, year)
             refuse_endless(self.constants, force)
 
     @torch.no_grad()
@@ -149,6 +148,7 @@ class PGD(Watched):
             The loss after the step of backtracking, before it otherwise; None without a closure.
 
         Raises:
+            TypeError: a gradient is sparse.
             ValueError: a closure is required, or did not call backward.
             FloatingPointError: a gradient is not finite.
         """
@@ -165,7 +165,8 @@ class PGD(Watched):
 
     def _plain_step(self, loss: float | None, *, adapts: bool) -> None:
         step = self.n_steps
-        looks = step % self._looks_every == 0 or adapts
+        looks = step % self._at("looks_every") == 0 or adapts
+        movers = self._movers()
         if looks or (loss is not None and not math.isfinite(loss)):
             self._look(keep=True)
             if adapts:
@@ -173,8 +174,8 @@ class PGD(Watched):
         self._count("n_steps")
         if self.stochastic and self.perturb > 0.0:
             self._add_gradient_noise()
-        for group in self.param_groups:
-            points = [point for point in group["params"] if point.grad is not None]
+        for group, points in zip(self.param_groups, movers, strict=True):
+            self._keep_before_first_move(points)
             rate = -float(group["lr"]) * float(self._at("scale"))
             if group["foreach"] or (group["foreach"] is None and points and points[0].device.type != "cpu"):
                 directions = [self._with_momentum(point, group["momentum"]) for point in points]
@@ -222,11 +223,6 @@ class PGD(Watched):
             state["last_point"] = point.detach().clone()
             state["last_gradient"] = cast(Tensor, point.grad).clone()
 
-    def _forget_history(self) -> None:
-        for point in self._points():
-            for name in ("last_point", "last_gradient", "momentum"):
-                self.state[point].pop(name, None)
-
     # With values: backtracking, noise where the gradient is small, and its test.
 
     def _search_step(self, closure: Closure) -> float:
@@ -260,6 +256,7 @@ class PGD(Watched):
         """From a point with a small gradient: along negative curvature if `hvp` shows any, else by noise."""
         if self.hvp is not None:
             points = self._points()
+            self._keep_before_first_move(points)
             found = negative_curvature_step(
                 points, self.hvp, lambda: self._evaluate(closure), loss,
                 curvature=self.curvature, seed=self.seed, position=self._count("n_noises"),
@@ -294,6 +291,7 @@ class PGD(Watched):
         has_momentum = any(group["momentum"] for group in self.param_groups)
         armijo = ARMIJO_WITH_MOMENTUM if has_momentum else ARMIJO
         self._keep("good")
+        self._keep_before_first_move(points)  # the anchor's
         self._put(good_step=self.n_steps)
         scale, had_finite = float(self._at("scale")), False
         for trial in range(MAX_TRIALS):
@@ -351,7 +349,9 @@ class PGD(Watched):
                 self._restore("anchor")
                 self._put(status="stationary")
                 return float(anchor)
-        for point in self._points():
+        points = self._points()
+        self._keep_before_first_move(points)
+        for point in points:
             point.add_(cast(Tensor, point.grad), alpha=-constants.step)
         if self._count("n_steps") + 1 >= constants.promised_steps:
             self._put(status="promised steps")
