@@ -122,6 +122,11 @@ def check_network(network: Network) -> None:
 
 
 def check_draw(L: Tensor, draw: Draw, entries: bool) -> None:
+    for name, number in (("n", draw.n), ("seed", draw.seed), ("first", draw.first)):
+        if isinstance(
+            number, bool | float
+        ):  # not asked for its integer, which would specialise a compiled graph
+            raise TypeError(f"{name} must be an integer; got {number!r}.")
     if draw.n < 1:
         raise ValueError(f"n must be at least 1; got {draw.n}.")
     if not 0 <= draw.seed < 2**63:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdp_kernels._engine import engine, twin
+from sdp_kernels._numbers import integer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,11 +80,11 @@ def check_rows(X: Any) -> tuple[int, int]:
     """Shape (n, D) of rows that the operations can read.
 
     Raises:
-        TypeError: another type or dtype.
+        TypeError: another type or dtype, or a masked array.
         ValueError: no matrix, or sparse rows whose pointers fall, or whose features lie outside [0, D).
     """
     if is_sparse(X):
-        return _check_sparse(X), X.n_features
+        return _check_sparse(X)
     is_dense = isinstance(X, np.ndarray)
     if is_tensor(X):
         is_dense = str(X.layout) == "torch.strided"
@@ -91,6 +92,7 @@ def check_rows(X: Any) -> tuple[int, int]:
         raise TypeError(
             f"`X` must be a torch tensor, a numpy array, SparseRows or SparseArrays; got {type(X).__name__}."
         )
+    _refuse_mask("X", X)
     if X.ndim != 2 or not is_dense:
         layout = f", {X.layout}" if is_tensor(X) else ""
         raise ValueError(f"`X` must be a dense matrix (n, D); got shape {tuple(X.shape)}{layout}.")
@@ -99,12 +101,19 @@ def check_rows(X: Any) -> tuple[int, int]:
     return X.shape[0], X.shape[1]
 
 
-def check_result(X: Any, n: int, k: int, out: Any) -> Any:
+def check_result(X: Any, n: int, k: int, out: Any, *, may_be_rows: bool = False) -> Any:
     """`out` after checks, or new memory of the rows' kind and precision for n rows of k components.
 
+    Args:
+        X: the rows.
+        n: how many.
+        k: components of a row of the result.
+        out: what the caller gave for the result, or None.
+        may_be_rows: whether `out` may be X itself.
+
     Raises:
-        TypeError, ValueError: `out` has another kind, dtype, shape or device, no unit stride, cannot be written, or
-            requires a gradient.
+        TypeError, ValueError: `out` has another kind, dtype, shape or device, no unit stride, cannot be written,
+            requires a gradient, or shares memory with X.
     """
     source = X.values if is_sparse(X) else X
     name = "float64" if dtype_name(source.dtype) == "float64" else "float32"
@@ -117,6 +126,7 @@ def check_result(X: Any, n: int, k: int, out: Any) -> Any:
     if is_tensor(out) != is_tensor(source) or not (is_tensor(out) or isinstance(out, np.ndarray)):
         kind = "torch tensor" if is_tensor(source) else "numpy array"
         raise TypeError(f"`out` must be a {kind} as the rows are; got {type(out).__name__}.")
+    _refuse_mask("out", out)
     if dtype_name(out.dtype) != name:
         raise TypeError(
             f"`out` must be {_said((name,), out)[0]} for rows of {source.dtype}; got {out.dtype}."
@@ -135,6 +145,13 @@ def check_result(X: Any, n: int, k: int, out: Any) -> Any:
             raise ValueError("`out` must be writeable and aligned.")
     if (k > 1 and strides[1] != 1) or (n > 1 and strides[0] < k):
         raise ValueError(f"`out` must be row-major without overlap; got strides {strides}.")
+    if any(_overlap(part, out) for part in (X[:3] if is_sparse(X) else (X,))) and not (
+        may_be_rows and _layout(X) == _layout(out)
+    ):
+        either = "be `X` itself or " if may_be_rows else ""
+        raise ValueError(
+            f"`out` must {either}share no memory with `X`: rows would be overwritten before they are read."
+        )
     return out
 
 
@@ -142,7 +159,7 @@ def on_engine(family: str, X: Any, out: Any) -> tuple[ModuleType, Any, Any]:
     """The module that runs a family's operations on these rows, and the rows and the result as it takes them.
 
     Rows are dense, or the three vectors of sparse ones. The CPU engine takes tensors and arrays; another one, which
-    `SDP_ENGINE` may ask for, gets tensors that share the arrays' memory.
+    `SDP_ENGINE` may ask for, gets tensors that share the arrays' memory where torch can.
 
     Raises:
         ValueError: as `_engine.twin`.
@@ -152,24 +169,72 @@ def on_engine(family: str, X: Any, out: Any) -> tuple[ModuleType, Any, Any]:
     if not is_tensor(out) and engine(out) != "cpu":
         import torch
 
-        rows = tuple(map(torch.from_numpy, rows)) if is_sparse(X) else torch.from_numpy(rows)
-        out = torch.from_numpy(out)
+        rows = tuple(map(_tensor_of, rows)) if is_sparse(X) else _tensor_of(rows)
+        # Checked to be row-major, but along a dimension of length 1 a stride may be anything, which torch minds.
+        out = torch.from_numpy(np.lib.stride_tricks.as_strided(out, strides=_plain_strides(out)))
     return module, rows, out
 
 
-def _check_sparse(X: Any) -> int:
+def _tensor_of(array: NDArray[Any]) -> Tensor:
+    """A tensor to be read: the array's memory, or a copy where torch warns (read-only) or has no such strides."""
+    import torch
+
+    is_plain = all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)
+    return torch.from_numpy(
+        array if is_plain and array.flags.writeable and array.flags.aligned else array.copy()
+    )
+
+
+def _plain_strides(out: NDArray[Any]) -> tuple[int, int]:
+    return (out.strides[0] if out.shape[0] > 1 else out.shape[1] * out.itemsize, out.itemsize)
+
+
+def _refuse_mask(name: str, numbers: Any) -> None:
+    if isinstance(numbers, np.ma.MaskedArray):
+        raise TypeError(f"`{name}` must not be a masked array, whose mask nobody reads; fill it first.")
+
+
+class _Memory:
+    """Where numbers lie, in the words of numpy's array interface: nothing is read, the memory may be a GPU's."""
+
+    def __init__(self, numbers: Any) -> None:
+        address, shape, strides, _ = _layout(numbers)
+        size = numbers.element_size() if is_tensor(numbers) else numbers.itemsize
+        place = {"data": (address, True), "shape": shape, "strides": strides, "typestr": f"|V{size}"}
+        self.__array_interface__ = {**place, "version": 3}
+
+
+def _layout(numbers: Any) -> tuple[Any, ...]:
+    """Address, shape, strides in bytes, and dtype."""
+    if is_tensor(numbers):
+        strides = tuple(stride * numbers.element_size() for stride in numbers.stride())
+        return numbers.data_ptr(), tuple(numbers.shape), strides, dtype_name(numbers.dtype)
+    return numbers.ctypes.data, numbers.shape, numbers.strides, dtype_name(numbers.dtype)
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    """Whether any byte belongs to both."""
+    if 0 in one.shape or 0 in other.shape:
+        return False
+    return np.shares_memory(np.asarray(_Memory(one)), np.asarray(_Memory(other)))
+
+
+def _check_sparse(X: Any) -> tuple[int, int]:
     vectors = (("indptr", INDEX_DTYPES), ("indices", INDEX_DTYPES), ("values", SPARSE_DTYPES))
     for name, dtypes in vectors:
         vector = getattr(X, name)
         if isinstance(vector, np.ndarray) != isinstance(X, SparseArrays):
             kind = "numpy array" if isinstance(X, SparseArrays) else "torch tensor"
             raise TypeError(f"`X.{name}` must be a {kind}; got {type(vector).__name__}.")
+        _refuse_mask(f"X.{name}", vector)
         if dtype_name(vector.dtype) not in dtypes:
             said = " or ".join(_said(dtypes, vector))
             raise TypeError(f"`X.{name}` must be {said}; got {vector.dtype}.")
         if vector.ndim != 1 or not _is_contiguous(vector):
             raise ValueError(f"`X.{name}` must be a contiguous vector; got shape {tuple(vector.shape)}.")
-    indptr, indices = X.indptr, X.indices
+    indptr, indices, n_features = X.indptr, X.indices, integer("X.n_features", X.n_features)
+    if n_features < 0:
+        raise ValueError(f"`X.n_features` must not be negative; got {n_features}.")
     if not len(indptr):
         raise ValueError("`X.indptr` must have n + 1 entries; got none.")
     stored = len(indices)
@@ -181,10 +246,10 @@ def _check_sparse(X: Any) -> int:
         raise ValueError(f"`X.indptr` must rise from 0 to the {stored} stored entries.")
     if stored:
         least, most = (int(bound) for bound in _bounds(indices))
-        if least < 0 or most >= X.n_features:
+        if least < 0 or most >= n_features:
             bad = least if least < 0 else most
-            raise ValueError(f"`X.indices` must lie in [0, {X.n_features}); got {bad}.")
-    return len(indptr) - 1
+            raise ValueError(f"`X.indices` must lie in [0, {n_features}); got {bad}.")
+    return len(indptr) - 1, n_features
 
 
 def _is_contiguous(vector: Any) -> bool:

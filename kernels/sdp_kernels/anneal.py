@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from sdp_kernels._engine import twin
+from sdp_kernels._numbers import integer
 from sdp_kernels.graph import CSR, check_class_ptr, check_csr, check_replicas, check_rows
 
 BLOCK_VERTICES = 64
@@ -219,6 +220,8 @@ def _check_temperatures(temperatures: Tensor, rows: int) -> None:
 
 
 def _check_numbers(seed: int, stream: int, first_sweep: int, n_sweeps: int) -> None:
+    for name, number in (("seed", seed), ("stream", stream), ("first_sweep", first_sweep)):
+        integer(name, number)
     if not 0 <= seed < 2**63 or not 0 <= stream < 2**31:
         raise ValueError(f"`seed` must lie in [0, 2^63) and `stream` in [0, 2^31); got {seed}, {stream}.")
     if not 0 <= first_sweep <= 2**32 - n_sweeps:

@@ -30,11 +30,11 @@ Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sdp_kernels._engine import twin_on
+from sdp_kernels._numbers import integer
 
 if TYPE_CHECKING:
     import torch
@@ -214,7 +214,7 @@ def _check_position(
     )
     position = []
     for name, value, limit, length, things in checks:
-        number = _integer(name, value)
+        number = integer(name, value)
         if not 0 <= number <= limit - max(length, 1):
             power = f"2^{limit.bit_length() - 1}"
             range_ = f"[0, {power} - {length}], for {length} {things}" if length > 1 else f"[0, {power})"
@@ -248,11 +248,4 @@ def _shaped(matrix: Tensor, shape: int | Sequence[int]) -> Tensor:
 
 
 def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(_integer("shape", size) for size in (shape if isinstance(shape, Sequence) else (shape,)))
-
-
-def _integer(name: str, value: int) -> int:
-    """Python's integer of any integer type, numpy's included, but of no bool and no float."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"`{name}` must be an integer; got {value!r}.")
-    return operator.index(value)
+    return tuple(integer("shape", size) for size in (shape if isinstance(shape, Sequence) else (shape,)))

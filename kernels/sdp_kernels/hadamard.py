@@ -17,14 +17,16 @@ Source: Ailon and Chazelle (2009); Tropp, "Improved analysis of the subsampled r
 
 from __future__ import annotations
 
-import functools
 import math
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdp_kernels._engine import host_twin
+from sdp_kernels._numbers import integer
 from sdp_kernels._rows import Array, Arrays, Rows, check_result, check_rows, is_sparse, is_tensor, on_engine
 from sdp_kernels.projection import SIGNS_STREAM, check_seed
 
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PURPOSE_SIGNS, PURPOSE_ROWS = 205, 206
+# Bytes of the samples that are remembered beside the last one: those of 2,000 maps of 1024 components.
+REMEMBERED = 16 << 20
+
+_samples: OrderedDict[tuple[int, int, int], NDArray[np.int64]] = OrderedDict()
+_samples_lock = threading.Lock()
 
 
 def padded(n_features: int) -> int:
@@ -52,7 +59,8 @@ def fwht(X: Any, *, out: Any = None) -> Any:
 
     Args:
         X: (n, D) float32, float64, float16, bfloat16 or uint8, any strides; a tensor or a numpy array.
-        out: takes the result instead of a new tensor or array: (n, N), row-major; may be X itself where D = N.
+        out: takes the result instead of a new tensor or array: (n, N), row-major; may be X itself where D = N, and
+            shares no memory with it otherwise.
 
     Returns:
         (n, N), float64 of float64 input and float32 otherwise; of X's kind.
@@ -69,7 +77,7 @@ def fwht(X: Any, *, out: Any = None) -> Any:
     if is_sparse(X):
         raise TypeError("`X` must be a dense matrix: a transformed row has no zeros to leave out.")
     n, n_features = check_rows(X)
-    out = check_result(X, n, padded(n_features), out)
+    out = check_result(X, n, padded(n_features), out, may_be_rows=True)
     if not n or not n_features:
         out[...] = 0
         return out
@@ -90,7 +98,7 @@ def srht(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None) -> 
             array, or `SparseArrays`, for which torch is not imported.
         n_components: k, at most N.
         seed: key of the map, 0 <= seed < 2^63.
-        out: takes the result instead of a new tensor or array: (n, k), row-major.
+        out: takes the result instead of a new tensor or array: (n, k), row-major, none of the memory of X.
 
     Returns:
         (n, k), float64 of float64 input and float32 otherwise, a tensor of tensors and an array of arrays; `out` if it
@@ -107,17 +115,18 @@ def srht(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None) -> 
     5.0
     """
     n, n_features = check_rows(X)
-    N = padded(n_features)
+    N, n_components = padded(n_features), integer("n_components", n_components)
     if not 1 <= n_components <= N:
         raise ValueError(
             f"`n_components` must lie in [1, {N}], {n_features} features being filled up to {N}; got {n_components}."
         )
     out = check_result(X, n, n_components, out)
-    key = (check_seed(seed), PURPOSE_SIGNS | SIGNS_STREAM, 1 / math.sqrt(n_components))
+    seed = check_seed(seed)
+    key = (seed, PURPOSE_SIGNS | SIGNS_STREAM, 1 / math.sqrt(n_components))
     if not n or not n_features:
         out[...] = 0
         return out
-    samples: Any = sampled_rows(N, n_components, seed=seed)
+    samples: Any = _remembered_rows(N, n_components, seed)
     twin, rows, target = on_engine("hadamard", X, out)
     if is_tensor(target):
         import torch
@@ -130,12 +139,30 @@ def srht(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None) -> 
     return out
 
 
-@functools.lru_cache(maxsize=16)
 def sampled_rows(N: int, n_components: int, *, seed: int) -> NDArray[np.int64]:
-    """The k rows of the Hadamard matrix that `srht` keeps, rising: int64 (k,), not to be written to.
+    """The k rows of the Hadamard matrix that `srht` keeps, rising: int64 (k,).
 
     Complexity: O(N) once for each map, then remembered. It runs on the CPU, whatever the engine.
     """
+    return _remembered_rows(N, n_components, check_seed(seed)).copy()
+
+
+def _remembered_rows(N: int, n_components: int, seed: int) -> NDArray[np.int64]:
+    """As `sampled_rows`; nobody writes to it. Its flags do not say so: kernels would be compiled for these, too."""
+    key = (N, n_components, seed)
+    with _samples_lock:
+        found = _samples.get(key)
+    if found is None:
+        found = _draw_rows(*key)
+    with _samples_lock:
+        _samples[key] = found
+        _samples.move_to_end(key)
+        while len(_samples) > 1 and sum(kept.nbytes for kept in _samples.values()) > REMEMBERED:
+            _samples.popitem(last=False)
+    return found
+
+
+def _draw_rows(N: int, n_components: int, seed: int) -> NDArray[np.int64]:
     words = np.empty((N, 2), dtype=np.uint32)  # those of `sdp_kernels.gaussian.uniform_bits`
     host_twin("gaussian").uniform_bits(words, seed, PURPOSE_ROWS, 0, 0)
     keys = words[:, 0].astype(np.uint64) << np.uint64(32) | words[:, 1]

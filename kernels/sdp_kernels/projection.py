@@ -36,6 +36,7 @@ import math
 from typing import TYPE_CHECKING, Any, overload
 
 from sdp_kernels import gaussian as _gaussian
+from sdp_kernels._numbers import integer
 from sdp_kernels._rows import DENSE_DTYPES as DENSE_DTYPES
 from sdp_kernels._rows import SPARSE_DTYPES as SPARSE_DTYPES
 from sdp_kernels._rows import Array, check_result, is_sparse, on_engine
@@ -65,7 +66,8 @@ def gaussian(X: Rows | Arrays, n_components: int, *, seed: int, out: Any = None)
             array, or `SparseArrays`, for which torch is not imported.
         n_components: k.
         seed: key of the map, 0 <= seed < 2^63.
-        out: takes the result instead of a new tensor or array: (n, k), with unit stride along rows.
+        out: takes the result instead of a new tensor or array: (n, k), with unit stride along rows, none of the memory
+            of X.
 
     Returns:
         (n, k), float64 of float64 input and float32 otherwise, a tensor of tensors and an array of arrays; `out` if it
@@ -120,7 +122,7 @@ def blocked(X: Rows | Arrays, n_components: int, n_nonzeros: int, *, seed: int, 
     [[0.0, 0.0, 0.7071067690849304, 0.7071067690849304]]
     """
     n, n_features = check_rows(X)
-    k = _check_components(n_components)
+    k, n_nonzeros = _check_components(n_components), integer("n_nonzeros", n_nonzeros)
     if not 1 <= n_nonzeros <= k:
         raise ValueError(f"`n_nonzeros` must lie in [1, n_components = {k}]; got {n_nonzeros}.")
     out = check_result(X, n, k, out)
@@ -188,14 +190,17 @@ def check_seed(seed: int) -> int:
     """A seed in [0, 2^63).
 
     Raises:
-        ValueError: it is not.
+        TypeError: it is no integer.
+        ValueError: it is out of range.
     """
+    seed = integer("seed", seed)
     if not 0 <= seed < _gaussian.SEEDS:
         raise ValueError(f"`seed` must lie in [0, 2^63); got {seed}.")
     return seed
 
 
 def _check_components(k: int) -> int:
+    k = integer("n_components", k)
     if not 1 <= k < COMPONENTS:
         raise ValueError(f"`n_components` must lie in [1, 2^31); got {k}.")
     return k
@@ -203,7 +208,8 @@ def _check_components(k: int) -> int:
 
 def _dense(X: Rows | Arrays, k: int, seed: int, out: Any, is_normal: bool) -> Any:
     n, n_features = check_rows(X)
-    out = check_result(X, n, _check_components(k), out)
+    k = _check_components(k)
+    out = check_result(X, n, k, out)
     purpose = PURPOSE_NORMALS if is_normal else PURPOSE_SIGNS | SIGNS_STREAM
     key = (check_seed(seed), purpose, is_normal, 1 / math.sqrt(k))
     if not n or not n_features:

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from sdp.jl.learning import OBJECTIVES, Learned, learn_all
+from sdp.jl.rows import refuse_mask
 from sdp.jl.secants import Distortion, Matrix, balanced_scale, distortion_of, exact_distortion, scale_of, span
 from sdp_kernels.gaussian import SEEDS
 
@@ -115,6 +116,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             ValueError, TypeError: a parameter out of range; X is not finite, not a matrix, or has fewer than two rows.
         """
         self._check_parameters()
+        refuse_mask("X", X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = _seed_of(self.random_state)
         # One thread: BLAS may split its sums otherwise, and the same seed must give the same bits on any machine load.
@@ -129,6 +131,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         goes row by row, where they do not.
         """
         check_is_fitted(self)
+        refuse_mask("X", X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         embedded: NDArray[Any] = X @ self.components_.T.astype(X.dtype, copy=False)
         return embedded
@@ -136,6 +139,7 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def inverse_transform(self, X: Any) -> NDArray[Any]:
         """The points of least norm with this image: the pseudo-inverse of A, which is exact for A itself."""
         check_is_fitted(self)
+        refuse_mask("X", X)
         Y = np.asarray(X)
         if Y.ndim != 2 or Y.shape[1] != self.n_components_:
             raise ValueError(
@@ -231,6 +235,10 @@ class LearnedJL(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 def _seed_of(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(MAX_SEED))
+    if isinstance(random_state, bool | float):
+        raise TypeError(
+            f"`random_state` must be an integer, a numpy generator or None; got {random_state!r}."
+        )
     if isinstance(random_state, Integral):
         if not 0 <= int(random_state) < SEEDS:
             raise ValueError(f"`random_state` must lie in [0, 2^63); got {random_state}.")

@@ -9,6 +9,7 @@ with its 130.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ class Map:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        numbers: dict[str, object] = vars(self)
+        for name in ("seed", "n_features", "n_components"):
+            if isinstance(numbers[name], bool) or not isinstance(numbers[name], Integral):
+                raise TypeError(f"`{name}` must be an integer; got {numbers[name]!r}.")
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"`seed` must lie in [0, 2^63); got {self.seed}.")
         if self.n_features < 1:

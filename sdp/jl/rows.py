@@ -59,6 +59,7 @@ class Source:
         kind: Any = Tensor if self.is_torch else np.ndarray
         if not isinstance(out, kind):
             raise TypeError(f"`out` must be a {kind.__name__} as X is; got {type(out).__name__}.")
+        refuse_mask("out", out)
         if not self.is_torch and not out.flags.writeable:
             raise ValueError("`out` must be writeable; it is read-only.")
         if not self.is_torch and any(stride < 0 for stride in out.strides):
@@ -121,6 +122,7 @@ def read_embedded(Y: Any, n_components: int) -> Source:
     Raises:
         TypeError, ValueError: they are no matrix of n_components finite columns.
     """
+    refuse_mask("Y", Y)
     array: Any = Y
     is_torch = isinstance(Y, Tensor)
     if not is_torch:
@@ -153,6 +155,16 @@ def set_features(estimator: Any, n_features: int, *, reset: bool) -> None:
         raise ValueError(
             f"X has {n_features} features, but {name} is expecting {estimator.n_features_in_} features as input."
         )
+
+
+def refuse_mask(name: str, X: object) -> None:
+    """Refuse a masked array, whose masked numbers scikit-learn would take for numbers.
+
+    Raises:
+        TypeError: it is one.
+    """
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(f"`{name}` must not be a masked array, whose mask nobody reads; fill it first.")
 
 
 def check_rows_finite(rows: Rows) -> None:
@@ -204,6 +216,7 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
 
 
 def _read_array(X: Any, estimator: Any, reset: bool, least_rows: int) -> Source:
+    refuse_mask("X", X)
     is_sparse = scipy.sparse.issparse(X)
     if is_sparse:
         _check_sparse(X)

@@ -8,6 +8,8 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,11 +40,14 @@ def normals(seed: int, purpose: str, position: int, shape: tuple[int, ...]) -> T
     return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: object) -> None:
     """Refuse a seed that is no integer in [0, 2^64).
 
     Raises:
+        TypeError: it is no integer.
         ValueError: it is out of range.
     """
-    if not 0 <= seed <= MAX_SEED:
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"`seed` must be an integer; got {seed!r}.")
+    if not 0 <= int(seed) <= MAX_SEED:
         raise ValueError(f"`seed` must lie in [0, {MAX_SEED}]; got {seed}.")

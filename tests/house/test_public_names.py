@@ -189,7 +189,7 @@ OPERATIONS = {  # family of sdp_kernels -> its operations
         "offers_rounded_steps",
         "rounded_chebyshev_step",
     },
-    "hadamard": {"fwht", "padded", "srht"},
+    "hadamard": {"fwht", "padded", "sampled_rows", "srht"},
     "probit_cut": {
         "conditional_rounding",
         "hessian_product",

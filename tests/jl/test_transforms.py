@@ -21,8 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import sdp
-from sdp import SRHT, GaussianJL, RademacherJL, SparseJL
+from sdp import SRHT, GaussianJL, LearnedJL, RademacherJL, SparseJL
 from sdp.jl.dimension import failure_probability
+from sdp.jl.maps import Map
 from tests.reference import projection as oracle
 
 DATA = Path(__file__).parents[1] / "data" / "embed"
@@ -406,6 +407,35 @@ def test_damaged_sparse_rows_do_not_crash(damage: str) -> None:
         X._indices()[0, 0] = 2_000_000_000
     with pytest.raises(ValueError, match=f"^{re.escape(SPARSE_DAMAGE[damage])}$"):
         SparseJL(4).fit((6, 10)).transform(X)
+
+
+def test_masked_arrays_are_refused() -> None:
+    """Their mask would be ignored."""
+    masked = np.ma.masked_equal(np.eye(6, 10), 1)
+    estimator = SparseJL(4)
+    for call in (estimator.fit, estimator.fit_transform, estimator.fit((6, 10)).transform):
+        with pytest.raises(TypeError, match=r"^`X` must not be a masked array, .* first.$"):
+            call(masked)
+    with pytest.raises(TypeError, match=r"^`Y` must not be a masked array"):
+        estimator.inverse_transform(masked[:, :4])
+    with pytest.raises(TypeError, match=r"^`out` must not be a masked array"):
+        estimator.transform(np.eye(6, 10), out=np.ma.masked_equal(np.ones((6, 4)), 1))
+    with pytest.raises(TypeError, match=r"^`X` must not be a masked array"):
+        LearnedJL(n_components=2).fit(masked)
+
+
+@pytest.mark.parametrize("seed", [0.5, True])
+def test_seeds_of_learned_maps_are_integers(seed: Any) -> None:
+    with pytest.raises(TypeError, match=r"^`random_state` must be an integer"):
+        LearnedJL(n_components=2, random_state=seed).fit(np.eye(6, 10))
+
+
+@pytest.mark.parametrize("name", ["seed", "n_features", "n_components"])
+@pytest.mark.parametrize("number", [4.0, True, "4"])
+def test_maps_of_streams_have_integers(name: str, number: Any) -> None:
+    numbers = {"seed": 0, "n_features": 10, "n_components": 4, name: number}
+    with pytest.raises(TypeError, match=f"^`{name}` must be an integer; got {number!r}.$"):
+        Map("sparse", **numbers)
 
 
 def test_objections_are_one_sentence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,45 @@ def test_rows_are_filled_up_and_may_be_overwritten() -> None:
     assert torch.equal(hadamard.fwht(X), expected)
     assert hadamard.fwht(padded, out=padded) is padded
     assert torch.equal(padded, expected)
+
+
+@pytest.mark.parametrize("is_torch", [True, False], ids=["tensor", "array"])
+def test_results_must_not_lie_on_rows_to_be_read(is_torch: bool) -> None:
+    """One row further on it was silently wrong; X itself, and what lies beside it in one buffer, may be written to."""
+    tensor = rows(60, 64, torch.float32)
+    Z: Any = tensor if is_torch else tensor.numpy()
+    expected = hadamard.fwht(tensor[:20, :32].clone()).numpy()
+    for X, out in (
+        (Z[:21], Z[1:22]),
+        (Z[1:22], Z[:21]),
+        (Z[:20, :32], Z[:20, 16:48]),
+        (Z[:40:2, :32], Z[:20, :32]),
+        (Z[:20, :50], Z[:20]),
+    ):
+        with pytest.raises(ValueError, match="`out` must be `X` itself or share no memory with `X`"):
+            hadamard.fwht(X, out=out)
+    beside = Z[:20, 32:]
+    assert hadamard.fwht(Z[:20, :32], out=beside) is beside
+    assert np.array_equal(np.asarray(beside), expected)
+    again = Z[:20, :32]
+    hadamard.fwht(Z[:20, :32], out=again)  # the same rows by another name
+    assert np.array_equal(np.asarray(again), expected)
+
+
+def test_samples_given_away_are_not_those_remembered() -> None:
+    X = rows(3, 64, torch.float32)
+    expected = hadamard.srht(X, 10, seed=3)
+    hadamard.sampled_rows(64, 10, seed=3)[:] = 0
+    assert torch.equal(hadamard.srht(X, 10, seed=3), expected)
+
+
+def test_samples_are_remembered_up_to_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hadamard, "REMEMBERED", 1000)
+    for seed in range(30):
+        hadamard.sampled_rows(256, 50, seed=seed)  # 400 bytes each
+    assert [key[2] for key in hadamard._samples] == [28, 29]
+    hadamard.sampled_rows(1024, 1000, seed=0)  # the last stays whatever its size
+    assert list(hadamard._samples) == [(1024, 1000, 0)]
 
 
 def test_arrays_get_the_bits_of_tensors() -> None:
@@ -132,6 +172,11 @@ def test_no_rows_are_fine() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"must lie in \[1, 8\], 5 features being filled up to 8; got 9"):
         hadamard.srht(torch.ones((1, 5)), 9, seed=0)
+    for seed in (0.5, True):
+        with pytest.raises(TypeError, match=f"`seed` must be an integer; got {seed}"):
+            hadamard.srht(torch.ones((1, 5)), 2, seed=seed)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="`X` must not be a masked array"):
+        hadamard.fwht(np.ma.masked_equal(np.ones((1, 4)), 1))
     with pytest.raises(ValueError, match="`seed` must lie in"):
         hadamard.srht(torch.ones((1, 5)), 2, seed=2**63)
     with pytest.raises(ValueError, match="`out` must have shape"):

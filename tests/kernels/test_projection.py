@@ -272,6 +272,23 @@ REFUSALS: list[tuple[object, Keys, type[Exception], str]] = [
     (torch.ones(3), {}, ValueError, "`X` must be a dense matrix"),
     (torch.ones((2, 2), dtype=torch.int64), {}, TypeError, "`X` must be one of"),
     (ONES, {"n_components": 0}, ValueError, r"`n_components` must lie in \[1, 2\^31\); got 0"),
+    (ONES, {"seed": 0.5}, TypeError, "`seed` must be an integer; got 0.5"),
+    (ONES, {"seed": True}, TypeError, "`seed` must be an integer; got True"),
+    (ONES, {"n_components": 2.0}, TypeError, "`n_components` must be an integer; got 2.0"),
+    (CSR._replace(n_features=37.0), {}, TypeError, "`X.n_features` must be an integer; got 37.0"),
+    (CSR._replace(n_features="37"), {}, TypeError, "`X.n_features` must be an integer; got '37'"),
+    (CSR._replace(n_features=True), {}, TypeError, "`X.n_features` must be an integer; got True"),
+    (CSR._replace(n_features=-1), {}, ValueError, "`X.n_features` must not be negative; got -1"),
+    (ONES, {"out": ONES}, ValueError, "`out` must share no memory with `X`"),
+    (HOST, {"out": HOST}, ValueError, "`out` must share no memory with `X`"),
+    (np.ma.masked_equal(HOST, 1), {}, TypeError, "`X` must not be a masked array"),
+    (HOST, {"out": np.ma.masked_equal(HOST, 1)}, TypeError, "`out` must not be a masked array"),
+    (
+        SparseArrays(np.array([0, 1]), np.array([2]), np.ma.masked_equal(np.ones(1), 1), 3),
+        {},
+        TypeError,
+        "`X.values` must not be a masked array",
+    ),
     (ONES, {"seed": -1}, ValueError, r"`seed` must lie in \[0, 2\^63\); got -1"),
     (CSR._replace(indices=torch.tensor([0, 3])), {}, ValueError, r"must lie in \[0, 3\); got 3"),
     (CSR._replace(indices=torch.tensor([-1, 2])), {}, ValueError, r"must lie in \[0, 3\); got -1"),
@@ -316,7 +333,14 @@ def test_refusals(X: object, keys: Keys, error: type[Exception], message: str) -
         projection.gaussian(X, **arguments)  # type: ignore[arg-type]
 
 
+def test_integers_of_numpy_are_integers() -> None:
+    found = projection.blocked(ONES, np.int32(2), np.uint8(1), seed=np.int64(3))  # type: ignore[call-overload]
+    assert torch.equal(found, projection.blocked(ONES, 2, 1, seed=3))
+
+
 def test_refusals_of_sparse_maps() -> None:
+    with pytest.raises(TypeError, match=r"`n_nonzeros` must be an integer; got 1\.5"):
+        projection.blocked(ONES, 2, 1.5, seed=0)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match=r"`n_nonzeros` must lie in \[1, n_components = 2\]; got 3"):
         projection.blocked(ONES, 2, 3, seed=0)
     with pytest.raises(ValueError, match=r"`density` must lie in \[2\^-31, 1\]; got 1e-10"):
