@@ -49,6 +49,7 @@ AGREEMENT = 2e-4  # of float32 HVPs, relative to the largest entry
 MOST_DEVIATION = 1.5  # of two estimates of an HVP in W, rms over its entries, in their joint standard errors
 SETTLE_SECONDS = 0.02
 TEXTBOOK = f"{OURS}, joint row space"
+PLAIN = "plain torch"
 CLAIMS = {"gradient": 12.0, "gradient to equal error": 500.0, "hvp": 2.5}
 
 
@@ -126,7 +127,7 @@ def measure_gradient(n_samples: int, repeats: int, threads: int, device: str, co
     """Records of the axis "gradient": seconds, standard error of grad_W, ratio of the times to an equal one."""
     torch.set_num_threads(threads)
     given = problem(device)
-    peer = "torch.compile" if compiled else "plain torch"
+    peer = "torch.compile" if compiled else PLAIN
     methods = {
         OURS: our_gradient(given, n_samples),
         peer: peers.plain_gradient(given, n_samples, is_compiled=compiled),
@@ -287,14 +288,14 @@ def table(records: list[Record]) -> str:
 
 
 def broken_claims(records: list[Record]) -> list[str]:
-    """Sentences on each claim that a measurement contradicts; of several peers the best counts."""
+    """Sentences on each claim that a measurement contradicts: gradients against plain torch, products against any peer."""
     found = []
     for axis, claim in CLAIMS.items():
         is_hvp = axis == "hvp"
         column = "equal_error_ratio" if axis.endswith("error") else "ratio"
         groups: dict[str, list[float]] = {}
         for record in records:
-            fits = record["size"] == 16 if is_hvp else True
+            fits = record["size"] == 16 if is_hvp else record["method"] == PLAIN
             if (
                 record["method"] not in (OURS, TEXTBOOK)
                 and fits
@@ -303,7 +304,7 @@ def broken_claims(records: list[Record]) -> list[str]:
                 name = f"{record['axis']}, {record['samples']:,} samples, {record['threads']} thread(s)"
                 groups.setdefault(name, []).append(record[column])
         found += [
-            f"{name}: {axis} is {min(ratios):.3g} times as fast as the best peer, not {claim:g}."
+            f"{name}: {axis} is {min(ratios):.3g} times as fast as its peer, not {claim:g}."
             for name, ratios in groups.items()
             if min(ratios) < claim
         ]
@@ -337,7 +338,7 @@ def run(
         for m in HVP_BATCHES
         if n_samples * m <= MOST_TANGENTS
     ]
-    jobs += [(measure_memory, (method, 1 << 16, threads, device)) for method in (OURS, "plain torch")]
+    jobs += [(measure_memory, (method, 1 << 16, threads, device)) for method in (OURS, PLAIN)]
     jobs += [(measure_memory, (OURS, 1 << 22, threads, device))]
     for work, arguments in jobs:
         for record in alone(work, *arguments):
