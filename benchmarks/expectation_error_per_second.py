@@ -288,7 +288,7 @@ def table(records: list[Record]) -> str:
 
 
 def broken_claims(records: list[Record]) -> list[str]:
-    """Sentences on each claim that a measurement contradicts: gradients against plain torch, products against any peer."""
+    """Sentences on each claim that a measurement contradicts: gradients against plain torch, products against all."""
     found = []
     for axis, claim in CLAIMS.items():
         is_hvp = axis == "hvp"
