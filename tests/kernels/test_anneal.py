@@ -371,6 +371,11 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         ValueError,
         "`seed` must lie in [0, 2^63) and `stream` in [0, 2^31); got -1, 0.",
     ),
+    "seed no integer": (
+        lambda: kernels.anneal(SQUARE, PTR, S6, G6, T6, seed=True),
+        TypeError,
+        "`seed` must be an integer; got True.",
+    ),
     "stream": (
         lambda: kernels.anneal(SQUARE, PTR, S6, G6, T6, seed=0, stream=2**31),
         ValueError,

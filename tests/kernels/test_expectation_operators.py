@@ -116,6 +116,9 @@ def valid() -> dict[str, Any]:
             r"^target must be \+1 or -1",
             id="target",
         ),
+        pytest.param(
+            {"draw": Draw(4, 0.5)}, TypeError, r"^seed must be an integer; got 0\.5\.$", id="no integer"
+        ),
         pytest.param({"draw": Draw(0, 1)}, ValueError, r"^n must be at least 1; got 0\.$", id="n"),
         pytest.param(
             {"draw": Draw(4, -1)}, ValueError, r"^seed must lie in \[0, 2\^63\); got -1\.$", id="seed"

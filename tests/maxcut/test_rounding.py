@@ -229,6 +229,9 @@ def test_refusals() -> None:
         rounding.hyperplanes(csr, V[1:], 1, seed=0)
     with pytest.raises(ValueError, match=r"`seed` must lie in \[0, 18446744073709551615\]; got -1\."):
         rounding.hyperplanes(csr, V, 1, seed=-1)
+    for seed in (0.5, True):
+        with pytest.raises(TypeError, match=f"`seed` must be an integer; got {seed}"):
+            rounding.hyperplanes(csr, V, 1, seed=seed)  # type: ignore[arg-type]
     with pytest.raises(
         ValueError, match=r"`method` must be one of sosp, homotopy, conditional; got 'greedy'\."
     ):
