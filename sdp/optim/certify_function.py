@@ -44,7 +44,8 @@ def certify_function(
 
     Attention is computed by torch's plain formula, for its fused kernels have no second derivative. Where the graph
     holds a custom `torch.autograd.Function`, whose second derivative may silently be wrong, one Hessian-vector product
-    is compared with a difference of gradients, for which `f` must compute anew, and alike, at every call.
+    is compared with a difference of gradients, for which `f` must compute anew, and alike, at every call. (A sampled
+    `sdp.Expectation` is such a function: its derivatives agree but for sampling errors, which `sdp.certify` bounds.)
 
     Arithmetic is that of `params`. Gradient and products are taken to err by 32 ulps of their size, which `notes` say:
     where large terms cancel inside f, float32 may lose all of a gradient that float64 shows.
@@ -212,8 +213,8 @@ def _wrong_products(
     if found is None:
         return None
     return (
-        f"curvature is unknown: {found}; custom functions ({', '.join(custom)}) must differentiate twice, and `f` "
-        "compute anew, and alike, at every call"
+        f"curvature is unknown: {found}; custom functions ({', '.join(custom)}) must differentiate twice, without "
+        "sampling errors, and `f` compute anew, and alike, at every call"
     )
 
 

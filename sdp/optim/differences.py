@@ -6,6 +6,8 @@ is right and a second derivative that is 0 without a word.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,7 +17,9 @@ from sdp.optim.operator import ASSUMED_ULPS, Operator, flatten, unflatten
 from sdp_kernels import gaussian
 
 PURPOSE_PROBE = 106  # a stream of a seed, beside those of noise and Lanczos
-SAFETY = 4.0  # times the change on halving the step, which is three times the error of its truncation
+# Steps of the difference, each a quarter of the one before: where f bends sharply the first may be too long. The change
+# from one to the next is 15 times the second's truncation error, where that is of order h^2; it is taken whole.
+N_STEPS, SHORTER = 4, 0.25
 
 
 def contradiction(
@@ -28,8 +32,9 @@ def contradiction(
 ) -> str | None:
     """What is said against H v = (grad f(x + h v) - grad f(x - h v)) / 2h along a random v; None where they agree.
 
-    They agree if they differ by no more than the difference errs, which is read off by halving h and from the
-    arithmetic's rounding. An error beyond both the curvature seen and `bend` decides nothing, and is said too.
+    They agree if they differ by no more than the difference errs, which is read off from shorter h and from the
+    arithmetic's rounding; that h is taken where it is least. An error beyond both the curvature seen and `bend` decides
+    nothing, and is said too.
 
     Args:
         gradient_at: the gradient, float64 (n,), at the parameters as they are.
@@ -39,8 +44,8 @@ def contradiction(
         bend: curvature that matters.
         seed: of v.
 
-    Complexity: four gradients and one product. h is the cube root of an ulp, times the parameters' norm if above 1,
-    where truncation and rounding balance.
+    Complexity: eight gradients and one product. h starts at the cube root of an ulp, where truncation and rounding
+    balance, times the parameters' norm if above 1.
     """
     ulp = torch.finfo(params[0].dtype).eps
     v = gaussian.normal(
@@ -59,15 +64,20 @@ def contradiction(
         return (sides[0] - sides[1]) / (2.0 * step)
 
     try:
-        coarse, fine = slope(h), slope(0.5 * h)
+        slopes = [slope(h * SHORTER**k) for k in range(N_STEPS)]
     finally:
         for point, start in zip(params, before, strict=True):
             point.data.copy_(start)
     product = operator(v[:, None])[:, 0]
-    seen = float(product.norm() + fine.norm())
-    rounding = ASSUMED_ULPS * ulp * (float(gradient.norm()) / h + ulp ** (-1.0 / 3.0) * seen)
-    error = SAFETY * float((coarse - fine).norm()) + rounding
-    apart = float((product - fine).norm())
+    error, seen, apart = math.inf, math.nan, math.nan
+    for k, (coarse, fine) in enumerate(itertools.pairwise(slopes), start=1):
+        size = float(product.norm() + fine.norm())
+        rounding = (
+            ASSUMED_ULPS * ulp * (float(gradient.norm()) / (h * SHORTER**k) + ulp ** (-1.0 / 3.0) * size)
+        )
+        errs = float((coarse - fine).norm()) + rounding
+        if errs < error:
+            error, seen, apart = errs, size, float((product - fine).norm())
     if apart <= error <= max(bend, 0.5 * seen):
         return None
     if apart > error:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+import sdp
 from sdp.optim.certify_function import certify_function
 from sdp.optim.kinks import once_differentiable as once
 
@@ -148,3 +149,22 @@ def test_a_compiled_loss_is_refused_in_a_sentence() -> None:
     compiled = torch.compile(lambda x: (x**4).sum(), backend="aot_eager")
     with pytest.raises(ValueError, match=r"must be twice differentiable; torch says: .*double backward"):
         certify_function(lambda: compiled(x), [x])
+
+
+@pytest.mark.parametrize(("k", "verdict"), [(2, True), (6, "undecided")], ids=["quadrature", "sampled"])
+def test_an_expectation_is_compared_as_well(k: int, verdict: bool | str) -> None:
+    # The derivatives of a sampled expectation are estimates of their own: this one's are 5% apart.
+    generator = torch.Generator().manual_seed(0)
+    W, b = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((k, 9), (k,)))
+    F = sdp.Expectation(lambda z: torch.sin(z).sum(-1), W.requires_grad_(True), b.requires_grad_(True))
+    assert certify_function(lambda: F(), [F.W, F.b], eps=100.0, curvature=100.0).is_sosp == verdict
+
+
+def test_a_step_that_is_too_long_at_first_is_shortened() -> None:
+    # In float32 the first difference spans many periods, and its error would hide what is missing below `curvature`.
+    x = torch.full((400,), 100.0, requires_grad=True)
+
+    def f() -> Tensor:
+        return -torch.sin(3.0 * x).sum() - 0.1 * Numpy.apply(x - 100.0).sum()
+
+    assert certify_function(f, [x], eps=1e3, curvature=50.0, dense_size=1000).is_sosp == "undecided"
