@@ -239,7 +239,16 @@ def rounded_chebyshev_step(
         TypeError, ValueError: another dtype or shape, or an engine without it (`offers_rounded_steps`).
 
     Complexity: O(m c), 2m (8 + 4 c) bytes gathered. Source: `chebyshev_step`; what rounding costs a certificate is
-    derived in `sdp.maxcut.bound`.
+    derived in `sdp.maxcut.recurrence`.
+
+    >>> path = CSR(torch.tensor([0, 1, 2]), torch.tensor([1, 0], dtype=torch.int32), torch.ones(2))
+    >>> zeros, ones = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    >>> X, previous = (torch.eye(2).double(), torch.eye(2)), (torch.zeros(2, 2).double(), torch.zeros(2, 2))
+    >>> rounded_chebyshev_step(path, zeros, ones, -1.0, X, previous)  # 2 X - A X
+    tensor([5., 5.], dtype=torch.float64)
+    >>> previous[0]
+    tensor([[ 2., -1.],
+            [-1.,  2.]], dtype=torch.float64)
     """
     check_csr(csr)
     for name, (block, rounded) in (("X", X), ("previous", previous)):
@@ -251,10 +260,10 @@ def rounded_chebyshev_step(
         )
     _check_vector("diagonal", diagonal, csr.n_vertices, torch.float64)
     _check_vector("root", root, csr.n_vertices, torch.float64)
-    if not offers_rounded_steps(csr):
+    step = getattr(twin("graph", csr.indptr, diagonal, root, *X, *previous), "rounded_chebyshev_step", None)
+    if step is None:
         raise ValueError("`rounded_chebyshev_step` is the CPU engine's alone; use `chebyshev_step`.")
-    tensors = (csr.indptr, diagonal, root, *X, *previous)
-    squares: Tensor = twin("graph", *tensors).rounded_chebyshev_step(csr, diagonal, root, factor, X, previous)
+    squares: Tensor = step(csr, diagonal, root, factor, X, previous)
     return squares
 
 

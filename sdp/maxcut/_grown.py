@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sdp.maxcut._growth import grow
 from sdp.maxcut._moats import pop, push
-from sdp.maxcut._regions import NOBODY, OUTSIDE, Regions, planted, radius, top, within
+from sdp.maxcut._regions import NOBODY, OUTSIDE, Regions, pile_parts, planted, radius, top, within
 
 Int64 = NDArray[np.int64]
 
@@ -29,15 +29,7 @@ def nested_sets(s: Regions) -> tuple[Int64, Int64, Int64]:
             r = s.pile[high]
             listed[count] = r
             count += 1
-            first = s.inner[r]
-            if first >= 0:
-                c = first
-                while True:
-                    s.pile[high] = c
-                    high += 1
-                    c = s.ring[c]
-                    if c == first:
-                        break
+            high = pile_parts(s, r, high)
     for place in range(count):
         number[listed[place]] = count - 1 - place
     parent, seed, dual = np.full(count, NOBODY), np.full(count, NOBODY), np.empty(count, np.int64)

@@ -207,6 +207,21 @@ def look_around(s: Regions, r: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def pile_parts(s: Regions, r: int, high: int) -> int:
+    """Puts the parts of a region, if it has any, on the pile; the height it has then."""
+    first = s.inner[r]
+    if first >= 0:
+        c = first
+        while True:
+            s.pile[high] = c
+            high += 1
+            c = s.ring[c]
+            if c == first:
+                break
+    return high
+
+
+@numba.njit(cache=True, nogil=True)
 def held(s: Regions, r: int) -> int:
     """Writes the nodes that a region holds into `nodes`; how many there are."""
     count, high = 0, 1
@@ -219,15 +234,7 @@ def held(s: Regions, r: int) -> int:
             s.nodes[count] = v
             count += 1
             v = s.below[v]
-        first = s.inner[x]
-        if first >= 0:
-            c = first
-            while True:
-                s.pile[high] = c
-                high += 1
-                c = s.ring[c]
-                if c == first:
-                    break
+        high = pile_parts(s, x, high)
     return count
 
 

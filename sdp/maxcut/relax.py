@@ -45,9 +45,8 @@ DENSE_DEGREE = (
     10  # mean degree from which a low rank stalls (preferential attachment: gap 3e-3 at 32, 7e-4 at 64)
 )
 PROBE_SWEEPS = 6  # at LOW_RANK, for a fiftieth of what follows
-EVEN = (
-    0.8  # of `evenness`: .99 on random graphs and preferential attachment, .5 on R-MAT, .23 in wordnet-cooc
-)
+# Of `evenness`: .99 on random graphs and preferential attachment, .5 on R-MAT, .23 in wordnet-cooc.
+EVEN = 0.8
 FIRST_ROUND = 150  # sweeps for a target gap of FIRST_TARGET; fewer, as its fourth root, for a larger one
 # Of the target: a round ends early when a sweep adds less to the value. All later ones together add about a tenth on
 # R-MAT, random graphs and tori, and hardly raise the lowest eigenvalue any more.

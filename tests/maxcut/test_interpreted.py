@@ -131,15 +131,11 @@ def test_a_derandomisation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.smooth_values == pytest.approx(expected.smooth_values, rel=1e-3)
 
 
-def test_the_command(tmp_path: Path, sdp_command: list[str]) -> None:
-    graph = random_sparse(30, 4.0, "normal", 5)
-    write_graph(graph, tmp_path / "graph.txt")
+def interpreted(sdp_command: list[str], graph: Graph, folder: Path, *options: str) -> dict[str, Any]:
+    """What `sdp maxcut --json` says in a process of its own whose kernels are interpreted."""
+    write_graph(graph, folder / "graph.txt")
     done = subprocess.run(
-        [
-            *sdp_command,
-            *("maxcut", tmp_path / "graph.txt", "--json", "--no-reduce"),
-            *("--time-limit", "3", "--method", "anneal"),
-        ],
+        [*sdp_command, "maxcut", folder / "graph.txt", "--json", *options],
         capture_output=True,
         text=True,
         check=False,
@@ -147,7 +143,14 @@ def test_the_command(tmp_path: Path, sdp_command: list[str]) -> None:
         env={**os.environ, "SDP_ENGINE": "interpret"},
     )
     assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+def test_the_command(tmp_path: Path, sdp_command: list[str]) -> None:
+    graph = random_sparse(30, 4.0, "normal", 5)
+    options = ("--no-reduce", "--time-limit", "3", "--method", "anneal")
+    record = interpreted(sdp_command, graph, tmp_path, *options)
     assert (record["device"], record["engine"]) == ("cpu", "interpret")
     assert record["status"] == "time limit"
     assert record["cut_value"] > 0
@@ -158,26 +161,13 @@ def test_a_whole_solve_of_200_vertices_ends_within_two_minutes(
 ) -> None:
     """Every stage by the command as users have it, relaxation, bound, hyperplanes and polish."""
     graph = random_sparse(200, 8.0, "ones", 1)
-    write_graph(graph, tmp_path / "graph.txt")
-    done = subprocess.run(
-        [
-            *sdp_command,
-            *("maxcut", tmp_path / "graph.txt", "--json"),
-            *(
-                "--time-limit",
-                "12",
-                "--bound-share",
-                "0.2",
-            ),  # time left for the polish on a busy machine, too
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "SDP_ENGINE": "interpret"},
-    )
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
+    options = (
+        "--time-limit",
+        "12",
+        "--bound-share",
+        "0.2",
+    )  # time left for the polish on a busy machine, too
+    record = interpreted(sdp_command, graph, tmp_path, *options)
     assert record["engine"] == "interpret"
     assert {"relax", "round", "polish"} <= record["timings"].keys()
     assert record["bound_kind"] not in ("sum of positive weights", "none")

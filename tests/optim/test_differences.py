@@ -27,6 +27,13 @@ class Square(torch.autograd.Function):
         return slope * 2.0 * ctx.saved_tensors[0]
 
 
+class OnceOnly(Square):
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return Square.backward(ctx, slope)
+
+
 class Autocast(Square):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
@@ -64,6 +71,19 @@ class OtherDecorator(Square):
             return Square.backward(ctx, slope)
 
 
+def test_a_loss_without_a_second_derivative_is_refused() -> None:
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    # Of -x^2: where nothing follows but a sum, torch would say that curvature is 0.
+    with pytest.raises(ValueError, match="must be twice differentiable; OnceOnly is marked"):
+        certify_function(lambda: -OnceOnly.apply(x).sum(), [x])
+    fused = torch.nn.attention.SDPBackend.FLASH_ATTENTION
+    y = torch.ones(1, 1, 4, 8, requires_grad=True)
+    with torch.nn.attention.sdpa_kernel(fused):
+        loss = torch.nn.functional.scaled_dot_product_attention(y, y, y).square().sum()
+    with pytest.raises(ValueError, match="must be twice differentiable; torch says: derivative for"):
+        certify_function(lambda: loss, [y])
+
+
 @pytest.mark.parametrize("function", [Autocast, Vjp])
 def test_a_mark_is_found_under_other_decorators_and_on_vjp(function: Any) -> None:
     x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
@@ -79,9 +99,8 @@ def test_products_that_differences_contradict_decide_nothing(function: Any, dtyp
     x = torch.zeros(3, dtype=dtype, requires_grad=True)
 
     def f(factor: float = 1.0) -> Tensor:
-        return (
-            -factor * function.apply(x).sum() + 0.0 * (x**2).sum()
-        )  # torch's curvature is 0, the true one -2
+        # torch's curvature is 0, the true one -2
+        return -factor * function.apply(x).sum() + 0.0 * (x**2).sum()
 
     found = certify_function(f, [x], batches=batches)
     assert found.is_sosp == "undecided"

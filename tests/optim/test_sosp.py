@@ -422,31 +422,6 @@ def test_attention_is_twice_differentiable() -> None:
     assert found.curvature_lower < -1e-3
 
 
-class OnceOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x**2
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
-        return slope * 2.0 * ctx.saved_tensors[0]
-
-
-def test_a_loss_without_a_second_derivative_is_refused() -> None:
-    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    # Of -x^2: where nothing follows but a sum, torch would say that curvature is 0.
-    with pytest.raises(ValueError, match="must be twice differentiable; OnceOnly is marked"):
-        certify_function(lambda: -OnceOnly.apply(x).sum(), [x])
-    fused = torch.nn.attention.SDPBackend.FLASH_ATTENTION
-    y = torch.ones(1, 1, 4, 8, requires_grad=True)
-    with torch.nn.attention.sdpa_kernel(fused):
-        loss = torch.nn.functional.scaled_dot_product_attention(y, y, y).square().sum()
-    with pytest.raises(ValueError, match="must be twice differentiable; torch says: derivative for"):
-        certify_function(lambda: loss, [y])
-
-
 def test_w_beside_a_teacher_is_bounded_outside_its_rows() -> None:
     U = torch.eye(1, 6, dtype=torch.float64)
     student = sdp.MLP((2, 4), "tanh", seed=0, dtype=torch.float64)
