@@ -518,14 +518,22 @@ def test_another_dual_vector_gets_another_block() -> None:
 
 def test_another_matrix_gets_another_block() -> None:
     """Vertices turned over leave the spectrum as it is; could they be chosen for a block, its bound could be false."""
-    graph, taus = graph_of(small_matrix(12, "dense", "ones", 0)), set[float]()
+    graph, seeds, taus = graph_of(small_matrix(12, "dense", "ones", 0)), set[bytes](), set[float]()
+
+    class Spy(_Scribe):
+        def below(self, matrix: Any, steps: int, whole: bytes) -> Any:
+            seeds.add(whole)
+            return super().below(matrix, steps, whole)
+
     for turned in (0, 1, 2):
         inner: dict[str, Any] = {"kind": "spectral", "h": text(np.full(12, 20.0), "<f8"), "steps": 50}
         sides = (np.arange(12) < turned).astype(np.uint8)
         layer = {"kind": "twins", "into": text(np.arange(12), "<u4"), "turned": text(sides, "|u1")}
-        assert never_below(graph, forged(graph, {**layer, "proof": inner}))
+        document = forged(graph, {**layer, "proof": inner})
+        Spy().check(graph, document)
+        assert never_below(graph, document)
         taus.add(round(inner["tau"], 8))
-    assert len(taus) == 3
+    assert len(seeds) == len(taus) == 3
 
 
 @pytest.mark.parametrize("steps", [0, 40])
